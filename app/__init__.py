@@ -1,0 +1,1 @@
+"""Gantry: a DICOMweb server (DICOM PS3.18)."""

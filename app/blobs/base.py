@@ -1,0 +1,81 @@
+"""The contract of the blob store: the only interface in Gantry with several implementations.
+
+Blobs are immutable. Bytes written are invisible until `commit` returns, and durable from then on. Keys come from
+`app.blobs.keys` and are never used twice, so a key that was swept can never come back to life.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """key, size in bytes, time of the commit (aware, UTC)."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class BlobWriter(ABC):
+    """Takes the bytes of one blob. Exactly one of `commit` and `cancel` ends it; both are safe to call after an error."""
+
+    size: int  # bytes written so far
+
+    @abstractmethod
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append. Memory held is bounded (about 1 MiB). Raises OutOfSpace, BlobStoreUnavailable."""
+
+    @abstractmethod
+    async def digest(self) -> str:
+        """Lower-case hexadecimal SHA-256 of all bytes written so far."""
+
+    @abstractmethod
+    async def contents(self) -> "bytes | memoryview":
+        """A read-only view of all bytes written so far (in memory, or a mapped file), valid until commit or cancel."""
+
+    @abstractmethod
+    async def commit(self, key: str) -> None:
+        """Make the blob visible and durable under `key`. Raises OutOfSpace, BlobStoreUnavailable."""
+
+    @abstractmethod
+    async def cancel(self) -> None:
+        """Drop what was written. Never raises."""
+
+
+class BlobStore(ABC):
+    """Seven methods. Ranges are (offset, length) with length > 0; a range that crosses the end is an error."""
+
+    @abstractmethod
+    async def open_writer(self) -> BlobWriter:
+        """A writer for a new blob. Raises OutOfSpace, BlobStoreUnavailable."""
+
+    @abstractmethod
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Stream the blob, or a range of it, in chunks of about 256 KiB to 1 MiB. Raises BlobNotFound before the first chunk."""
+
+    @abstractmethod
+    async def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes. Raises BlobNotFound, BlobStoreUnavailable (short reads among them)."""
+
+    @abstractmethod
+    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """As get_range for each, in the order asked; neighbouring ranges are fetched together."""
+
+    @abstractmethod
+    async def stat(self, key: str) -> BlobStat:
+        """Raises BlobNotFound."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove; missing is fine."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> AsyncIterator[BlobStat]:
+        """Every committed blob whose key starts with `prefix`, in any order; never a spool file."""
+
+    async def close(self) -> None:
+        """Release what is held. Does nothing by default."""
+        return

@@ -1,0 +1,91 @@
+"""Where the parts of a stored file are and what its frames look like: all that reading needs besides the blob.
+
+Prepared at store time and kept as one small JSON text per instance, so that frames, bulkdata and converted instances are
+answered without parsing the file again.
+"""
+
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from app.dicom.instance import ParsedInstance, PixelData
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePixel:
+    """The Image Pixel Module (PS3.3 C.7.6.3) as far as decoding needs it."""
+
+    rows: int
+    columns: int
+    samples_per_pixel: int
+    photometric_interpretation: str
+    planar_configuration: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    pixel_representation: int
+    number_of_frames: int
+
+    @property
+    def frame_bits(self) -> int:
+        """Size of one native frame, in bits: frames of 1-bit images need not end at a byte (PS3.5 8.1.1)."""
+        samples = self.samples_per_pixel
+        if self.photometric_interpretation == "YBR_FULL_422" and samples == 3:
+            # Native 4:2:2 holds two luma and one pair of chroma samples per two pixels (PS3.3 C.7.6.3.1.2).
+            return self.rows * self.columns * 2 * self.bits_allocated
+        return self.rows * self.columns * samples * self.bits_allocated
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceLayout:
+    dataset_offset: int
+    pixel_data: PixelData | None
+    image: ImagePixel | None
+
+    def to_json(self) -> bytes:
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "InstanceLayout":
+        value = orjson.loads(text)
+        return cls(
+            value["dataset_offset"],
+            PixelData(**value["pixel_data"]) if value["pixel_data"] else None,
+            ImagePixel(**value["image"]) if value["image"] else None,
+        )
+
+
+def layout_of(parsed: ParsedInstance) -> InstanceLayout:
+    """The layout of an instance just parsed."""
+    return InstanceLayout(parsed.dataset_offset, parsed.pixel_data, image_pixel_of(parsed))
+
+
+def image_pixel_of(parsed: ParsedInstance) -> ImagePixel | None:
+    """None where Rows or Columns are missing: no frames then."""
+
+    def number(tag: str, default: int = 0) -> int:
+        try:
+            return int(float(parsed.text(tag) or default))
+        except (ValueError, OverflowError):
+            return default
+
+    rows, columns = number("00280010"), number("00280011")
+    if rows <= 0 or columns <= 0:
+        return None
+    keyword = parsed.pixel_data.keyword if parsed.pixel_data else "PixelData"
+    # Float images have no Bits Stored (PS3.3 C.7.6.24); test files exist without Bits Allocated.
+    default_bits = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(keyword, 8)
+    bits_allocated = number("00280100", default_bits) or default_bits
+    bits_stored = number("00280101", bits_allocated) or bits_allocated
+    return ImagePixel(
+        rows=rows,
+        columns=columns,
+        samples_per_pixel=number("00280002", 1) or 1,
+        photometric_interpretation=parsed.text("00280004").strip().upper(),
+        planar_configuration=number("00280006"),
+        bits_allocated=bits_allocated,
+        bits_stored=bits_stored,
+        high_bit=number("00280102", bits_stored - 1),
+        pixel_representation=number("00280103"),
+        number_of_frames=max(1, number("00280008", 1)),
+    )
