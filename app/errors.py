@@ -1,29 +1,29 @@
 """Every error of the domain, in one tree. No HTTP status and no DIMSE status lives here: each door has one table.
 
-    GantryError
-    ├── InvalidRequest            the client's message is wrong, whatever the archive holds
-    │   ├── InvalidUid            not a DICOM UID (PS3.5 section 9.1)
-    │   ├── InvalidFrameList      not an ascending list of frame numbers (PS3.18 10.1.1)
-    │   ├── InvalidQuery          a supported search parameter has an unusable value (PS3.18 8.3)
-    │   ├── InvalidParameter      any other query parameter has an unusable value
-    │   ├── InvalidMediaType      a media type that is needed cannot be parsed
-    │   └── MalformedMessage      broken multipart framing, broken content coding, ...
-    ├── UnsupportedMediaType      the request's Content-Type or Content-Encoding is not one we read
-    ├── TooLarge                  a bound on size, count or depth of a request was passed
-    ├── NotAcceptable             nothing the client accepts can be produced
-    ├── NotFound                  the resource is not known
-    │   └── Gone                  it was, and has been deleted
-    ├── DicomError                stored or offered bytes are not what DICOM says
-    │   ├── NotDicom              not a PS3.10 file and not guessable as one
-    │   ├── TruncatedDicom        the file ends within an element or its pixel data
-    │   ├── MalformedDicom        lengths, nesting or sizes beyond what a reader may follow
-    │   └── UnsupportedTransferSyntax
-    ├── CodecError                pixel data cannot be decoded or encoded
-    ├── Unavailable               a part we depend on does not answer: try again later
-    │   ├── DatabaseUnavailable
-    │   ├── BlobStoreUnavailable
-    │   └── OutOfSpace            disk, quota or bucket is full
-    └── BlobNotFound              a blob that a row names is missing (an integrity fault, never "not found")
+GantryError
+├── InvalidRequest            the client's message is wrong, whatever the archive holds
+│   ├── InvalidUid            not a DICOM UID (PS3.5 section 9.1)
+│   ├── InvalidFrameList      not an ascending list of frame numbers (PS3.18 10.1.1)
+│   ├── InvalidQuery          a supported search parameter has an unusable value (PS3.18 8.3)
+│   ├── InvalidParameter      any other query parameter has an unusable value
+│   ├── InvalidMediaType      a media type that is needed cannot be parsed
+│   └── MalformedMessage      broken multipart framing, broken content coding, ...
+├── UnsupportedMediaType      the request's Content-Type or Content-Encoding is not one we read
+├── TooLarge                  a bound on size, count or depth of a request was passed
+├── NotAcceptable             nothing the client accepts can be produced
+├── NotFound                  the resource is not known
+│   └── Gone                  it was, and has been deleted
+├── DicomError                stored or offered bytes are not what DICOM says
+│   ├── NotDicom              not a PS3.10 file and not guessable as one
+│   ├── TruncatedDicom        the file ends within an element or its pixel data
+│   ├── MalformedDicom        lengths, nesting or sizes beyond what a reader may follow
+│   └── UnsupportedTransferSyntax
+├── CodecError                pixel data cannot be decoded or encoded
+├── Unavailable               a part we depend on does not answer: try again later
+│   ├── DatabaseUnavailable
+│   ├── BlobStoreUnavailable
+│   └── OutOfSpace            disk, quota or bucket is full
+└── BlobNotFound              a blob that a row names is missing (an integrity fault, never "not found")
 """
 
 

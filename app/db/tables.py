@@ -68,7 +68,13 @@ studies = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
 )
 Index("ix_studies_study_date_id", studies.c.study_date.desc(), studies.c.id.desc())
-for _name in ("patient_id", "accession_number", "study_id", "patient_name_alphabetic", "referring_physician_name_alphabetic"):
+for _name in (
+    "patient_id",
+    "accession_number",
+    "study_id",
+    "patient_name_alphabetic",
+    "referring_physician_name_alphabetic",
+):
     Index(f"ix_studies_{_name}", studies.c[_name], studies.c.study_date.desc(), studies.c.id.desc())
 for _name in (
     "patient_name_ideographic",
