@@ -1,0 +1,180 @@
+"""WADO-RS Retrieve of bulkdata: one value by its URI, or all of a resource (PS3.18 10.4.1.1.5 and 10.4.1.1.6)."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.dependencies import accept_of, accept_parameter_of, door_of, instance_in, reference_in, service_url
+from app.api.frames import answer_frames
+from app.api.multipart import Part, multipart_of_streams
+from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
+from app.api.responses import StreamingBody, bytes_response, primed
+from app.db.locate import locate_instances
+from app.dicom.layout import InstanceLayout
+from app.dicom.references import Reference, resource_path
+from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
+from app.dicomweb.conditional import http_date, is_not_modified, strong_etag
+from app.dicomweb.negotiation import Representation, Resource, negotiate
+from app.errors import NotAcceptable, NotFound
+from app.services.archive import Archive
+from app.services.bulkdata import BulkdataDelivery, list_bulkdata, read_bulkdata, retrieve_bulkdata
+from app.services.frames import read_frames, retrieve_frames
+
+router = APIRouter(tags=["WADO-RS"])
+
+_INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
+_LEVELS = ("/studies/{study}", "/studies/{study}/series/{series}", _INSTANCE)
+_ITEM = f"{_INSTANCE}/bulkdata/{{path}}"
+OCTET_STREAM = "application/octet-stream"
+
+
+@router.get(
+    _ITEM,
+    name="retrieve_bulkdata",
+    openapi_extra=describe(_ITEM, parameters=[ACCEPT_PARAMETER], media_types=(OCTET_STREAM, OCTETS)),
+)
+async def bulkdata(request: Request) -> Response:
+    """The value that a BulkDataURI of the metadata names."""
+    door = door_of(request)
+    delivery = await retrieve_bulkdata(door.archive, instance_in(request), request.path_params["path"])
+    if delivery.is_encapsulated:
+        return await _encapsulated(request, door.archive, delivery)
+    representations = negotiate(
+        Resource.BULKDATA_ITEM,
+        accept_of(request),
+        accept_parameter_of(request),
+        strict=door.strict_accept,
+        item_count=1,
+    )
+    representation = _octets(representations)
+    url = f"{service_url(request)}{_path(delivery)}"
+    headers = {
+        "Last-Modified": http_date(delivery.location.created_at),
+        "Vary": "Accept",
+        "Cache-Control": "private, no-cache",
+    }
+    content_type = f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
+    body = read_bulkdata(door.archive, delivery)
+    if representation.multipart:
+        part = Part({"Content-Type": content_type, "Content-Location": url}, delivery.item.length)
+        return multipart_of_streams(_each([(part, body)]), OCTET_STREAM, headers, heads_of=[part])
+    headers |= {"ETag": strong_etag(f"{delivery.location.digest[:32]}-{delivery.item.path}"), "Content-Location": url}
+    if is_not_modified(request.headers, headers["ETag"], delivery.location.created_at):
+        return bytes_response(b"", content_type, status=304, headers=headers)
+    return StreamingBody(await primed(body), content_type, length=delivery.item.length, headers=headers)
+
+
+async def _encapsulated(request: Request, archive: Archive, delivery: BulkdataDelivery) -> Response:
+    """Compressed pixel data as a whole is its frames, one part each (PS3.18 8.7.3.3.2)."""
+    image = InstanceLayout.from_json(delivery.location.layout).image
+    numbers = range(1, (image.number_of_frames if image else 1) + 1)
+    representations = negotiate(
+        Resource.FRAMES,
+        accept_of(request),
+        accept_parameter_of(request),
+        strict=door_of(request).strict_accept,
+        item_count=len(numbers),
+    )
+    alternatives = [one.transfer_syntaxes for one in representations]
+    frames = await retrieve_frames(archive, delivery.location.ref, numbers, alternatives)
+    return await answer_frames(request, archive, frames, representations)
+
+
+def _octets(representations: Sequence[Representation]) -> Representation:
+    """Native values are little-endian bytes and nothing else."""
+    for representation in representations:
+        if representation.media_type == OCTET_STREAM:
+            return representation
+    raise NotAcceptable("this value is uncompressed: only application/octet-stream can be had")
+
+
+def _path(delivery: BulkdataDelivery) -> str:
+    return f"{resource_path(delivery.location.ref)}/bulkdata/{delivery.item.path}"
+
+
+async def _each(
+    items: Sequence[tuple[Part, AsyncIterator[bytes]]],
+) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+    for item in items:
+        yield item
+
+
+async def bulkdata_collection(request: Request) -> Response:
+    """Every bulkdata value of the resource, one part each; `/pixeldata` only its pixel data."""
+    representations = negotiate(
+        Resource.BULKDATA_COLLECTION,
+        accept_of(request),
+        accept_parameter_of(request),
+        strict=door_of(request).strict_accept,
+    )
+    pixels = request.url.path.rstrip("/").endswith("/pixeldata")
+    return await answer_bulkdata(request, reference_in(request), representations, pixel_data_only=pixels)
+
+
+for _level in _LEVELS:
+    for _name in ("bulkdata", "pixeldata"):
+        router.add_api_route(
+            f"{_level}/{_name}",
+            bulkdata_collection,
+            methods=["GET"],
+            name=f"retrieve_{_level.split('{')[-1][:-1]}_{_name}",
+            openapi_extra=describe(f"{_level}/{_name}", parameters=[ACCEPT_PARAMETER], media_types=(OCTETS,)),
+        )
+
+
+async def answer_bulkdata(
+    request: Request, ref: Reference, representations: Sequence[Representation], *, pixel_data_only: bool = False
+) -> Response:
+    """All values of a resource. Compressed pixel data is decoded, or passed through where its media type is accepted."""
+    archive = door_of(request).archive
+    locations = await locate_instances(archive.db, ref)
+    deliveries: list[BulkdataDelivery] = []
+    for location in locations:
+        deliveries += await list_bulkdata(archive, location.ref, pixel_data_only=pixel_data_only)
+    if not deliveries:
+        raise NotFound("there is no bulkdata in this resource")
+    chosen = [one for one in representations if one.multipart]
+    if not chosen:
+        raise NotAcceptable("bulkdata of a whole resource is a multipart message")
+    parts = _collection(request, archive, deliveries, chosen)
+    first = await anext(parts)  # what cannot be produced at all is said with a status
+
+    async def rest() -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+        yield first
+        async for one in parts:
+            yield one
+
+    return multipart_of_streams(rest(), chosen[0].media_type, {"Vary": "Accept"})
+
+
+async def _collection(
+    request: Request,
+    archive: Archive,
+    deliveries: Sequence[BulkdataDelivery],
+    representations: Sequence[Representation],
+) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+    url = service_url(request)
+    for delivery in deliveries:
+        location = f"{url}{_path(delivery)}"
+        if delivery.is_encapsulated:
+            image = InstanceLayout.from_json(delivery.location.layout).image
+            numbers = range(1, (image.number_of_frames if image else 1) + 1)
+            alternatives = [one.transfer_syntaxes for one in representations]
+            frames = await retrieve_frames(archive, delivery.location.ref, numbers, alternatives)
+            media_type = representations[frames.index].media_type
+            kind = f"{media_type}; transfer-syntax={frames.transfer_syntax_uid}"
+            sizes = iter(frames.sizes)
+            async for frame in read_frames(archive, frames):
+                yield Part({"Content-Type": kind, "Content-Location": location}, next(sizes)), _once(frame)
+        else:
+            _octets(representations)
+            kind = f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
+            yield (
+                Part({"Content-Type": kind, "Content-Location": location}, delivery.item.length),
+                read_bulkdata(archive, delivery),
+            )
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,80 @@
+"""WADO-RS Retrieve of frames (PS3.18 10.4.1.1.6)."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.dependencies import accept_of, accept_parameter_of, door_of, instance_in, service_url
+from app.api.multipart import Part, multipart_of_known
+from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
+from app.api.responses import StreamingBody, bytes_response, primed
+from app.dicom.references import parse_frame_list, resource_path
+from app.dicomweb.conditional import http_date, is_not_modified, strong_etag
+from app.dicomweb.negotiation import Representation, Resource, negotiate
+from app.services.archive import Archive
+from app.services.frames import FrameDelivery, read_frames, retrieve_frames
+
+router = APIRouter(tags=["WADO-RS"])
+
+_FRAMES = "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"
+
+
+@router.get(
+    _FRAMES,
+    name="retrieve_instance_frames",
+    openapi_extra=describe(_FRAMES, parameters=[ACCEPT_PARAMETER], media_types=(OCTETS, "application/octet-stream")),
+)
+async def frames(request: Request) -> Response:
+    """Frames as stored, or decoded to little-endian samples."""
+    door = door_of(request)
+    ref = instance_in(request)
+    numbers = parse_frame_list(request.path_params["frames"], limit=door.max_frames_per_request)
+    representations = negotiate(
+        Resource.FRAMES,
+        accept_of(request),
+        accept_parameter_of(request),
+        strict=door.strict_accept,
+        item_count=len(numbers),
+    )
+    delivery = await retrieve_frames(door.archive, ref, numbers, [one.transfer_syntaxes for one in representations])
+    return await answer_frames(request, door.archive, delivery, representations)
+
+
+async def answer_frames(
+    request: Request, archive: Archive, delivery: FrameDelivery, representations: Sequence[Representation]
+) -> Response:
+    """The planned frames in the representation that was chosen for them."""
+    representation = representations[delivery.index]
+    content_type = f"{representation.media_type}; transfer-syntax={delivery.transfer_syntax_uid}"
+    base = f"{service_url(request)}{resource_path(delivery.location.ref)}/frames/"
+    names = ",".join(map(str, delivery.numbers))
+    headers = {
+        # One frame list, one representation, one strong tag: boundaries differ, so multipart answers get none.
+        "Last-Modified": http_date(delivery.location.created_at),
+        "Vary": "Accept",
+        "Cache-Control": "private, no-cache",
+    }
+    if not representation.multipart:
+        headers["ETag"] = strong_etag(f"{delivery.location.digest[:32]}-{names}-{delivery.transfer_syntax_uid}")
+        headers["Content-Location"] = f"{base}{names}"
+        if is_not_modified(request.headers, headers["ETag"], delivery.location.created_at):
+            return bytes_response(b"", content_type, status=304, headers=headers)
+        body = await primed(_checked(archive, delivery))
+        return StreamingBody(body, content_type, length=delivery.sizes[0], headers=headers)
+    parts = [
+        Part({"Content-Type": content_type, "Content-Location": f"{base}{number}"}, size)
+        for number, size in zip(delivery.numbers, delivery.sizes, strict=True)
+    ]
+    bodies = await primed(_checked(archive, delivery))
+    return multipart_of_known(parts, bodies, representation.media_type, headers)
+
+
+async def _checked(archive: Archive, delivery: FrameDelivery) -> AsyncIterator[bytes]:
+    """A frame of another size than was announced would corrupt the message: the connection is closed instead."""
+    index = 0
+    async for frame in read_frames(archive, delivery):
+        if len(frame) != delivery.sizes[index]:
+            raise RuntimeError(f"frame {delivery.numbers[index]} has {len(frame)} bytes, not {delivery.sizes[index]}")
+        index += 1
+        yield frame

@@ -1,0 +1,93 @@
+"""WADO-RS Retrieve of metadata (PS3.18 10.4.1.1.2), as DICOM JSON and as Native DICOM Model XML."""
+
+import zlib
+from collections.abc import AsyncIterator
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.dependencies import accept_of, accept_parameter_of, door_of, reference_in, service_url
+from app.api.multipart import Part, multipart_of_streams
+from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, describe
+from app.api.responses import StreamingBody, bytes_response
+from app.dicom.references import InstanceRef, Reference, resource_path
+from app.dicom.xml_model import to_native_xml
+from app.dicomweb.conditional import http_date, is_not_modified, strong_etag
+from app.dicomweb.negotiation import Resource, negotiate
+from app.services.archive import Archive
+from app.services.metadata import metadata_version, retrieve_metadata
+
+router = APIRouter(tags=["WADO-RS"])
+
+_STUDY = "/studies/{study}/metadata"
+_SERIES = "/studies/{study}/series/{series}/metadata"
+_INSTANCE = "/studies/{study}/series/{series}/instances/{instance}/metadata"
+
+
+def _describe(path: str) -> dict[str, object]:
+    return describe(path, parameters=[ACCEPT_PARAMETER], media_types=(DICOM_JSON, DICOM_XML))
+
+
+@router.get(_STUDY, name="retrieve_study_metadata", openapi_extra=_describe(_STUDY))
+@router.get(_SERIES, name="retrieve_series_metadata", openapi_extra=_describe(_SERIES))
+@router.get(_INSTANCE, name="retrieve_instance_metadata", openapi_extra=_describe(_INSTANCE))
+async def metadata(request: Request) -> Response:
+    """Every attribute of every instance; large values by BulkDataURI."""
+    door = door_of(request)
+    ref = reference_in(request)
+    representation = negotiate(
+        Resource.METADATA, accept_of(request), accept_parameter_of(request), strict=door.strict_accept
+    )[0]
+    url = service_url(request)
+    version = await metadata_version(door.archive, ref)
+    headers = {
+        "Last-Modified": http_date(version.modified),
+        "Vary": "Accept",
+        "Cache-Control": "private, no-cache",
+    }
+    if not representation.multipart:
+        # The URLs inside depend on the name that the server was called by.
+        headers["ETag"] = strong_etag(f"{version.tag}-{_fingerprint(url, representation.media_type)}")
+        headers["Content-Location"] = f"{url}{resource_path(ref)}/metadata"
+        if is_not_modified(request.headers, headers["ETag"], version.modified):
+            return bytes_response(b"", representation.media_type, status=304, headers=headers)
+        return StreamingBody(_json_array(door.archive, ref, url), representation.media_type, headers=headers)
+    return multipart_of_streams(_xml_parts(door.archive, ref, url), "application/dicom+xml", headers)
+
+
+def _fingerprint(url: str, media_type: str) -> str:
+    return f"{zlib.crc32(f'{url} {media_type}'.encode()):08x}"
+
+
+async def _json_array(archive: Archive, ref: Reference, url: str) -> AsyncIterator[bytes]:
+    """Chunks of about 256 KiB: the texts are sent as they were prepared."""
+    pieces: list[bytes] = []
+    size = 0
+    separator = b"["
+    async for _, text in retrieve_metadata(archive, ref, url):
+        pieces += (separator, text)
+        separator = b","
+        size += len(text)
+        if size > 256 * 1024:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    pieces.append(b"]" if separator == b"," else b"[]")
+    yield b"".join(pieces)
+
+
+async def _xml_parts(archive: Archive, ref: Reference, url: str) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+    async for instance, text in retrieve_metadata(archive, ref, url):
+        document = to_native_xml(orjson.loads(text))
+        yield Part(_part_headers(instance, url), len(document)), _once(document)
+
+
+def _part_headers(instance: InstanceRef, url: str) -> dict[str, str]:
+    return {
+        "Content-Type": "application/dicom+xml",
+        "Content-Location": f"{url}{resource_path(instance)}/metadata",
+    }
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

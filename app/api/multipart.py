@@ -1,0 +1,69 @@
+"""multipart/related answers: parts planned, their heads prepared, the exact length known wherever the parts' lengths are."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.api.responses import StreamingBody
+from app.dicomweb.multipart_writer import closing, message_length, multipart_content_type, new_boundary, part_head
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Headers of a part besides Content-Length, and its length in bytes (None: only known when it is opened)."""
+
+    headers: Mapping[str, str]
+    length: int | None = None
+
+
+def multipart_of_known(
+    parts: Sequence[Part], bodies: AsyncIterator[bytes], media_type: str, headers: Mapping[str, str]
+) -> StreamingBody:
+    """Parts whose lengths are all known and whose bodies come one item a part: head and body are sent as they are."""
+    boundary = new_boundary()
+    heads = [_head(boundary, part, index) for index, part in enumerate(parts)]
+    length = message_length(heads, [part.length or 0 for part in parts], boundary)
+
+    async def body() -> AsyncIterator[bytes]:
+        index = 0
+        async for piece in bodies:
+            yield heads[index]
+            yield piece
+            index += 1
+        yield closing(boundary)
+
+    return StreamingBody(body(), multipart_content_type(media_type, boundary), length=length, headers=headers)
+
+
+def multipart_of_streams(
+    parts: AsyncIterator[tuple[Part, AsyncIterator[bytes]]],
+    media_type: str,
+    headers: Mapping[str, str],
+    *,
+    heads_of: Sequence[Part] | None = None,
+) -> StreamingBody:
+    """Parts that stream, each opened when its turn comes. With `heads_of`, all parts with their lengths, the whole length is
+    known before; otherwise the answer is chunked.
+    """
+    boundary = new_boundary()
+    length = None
+    if heads_of is not None:
+        heads = (_head(boundary, part, index) for index, part in enumerate(heads_of))
+        length = message_length(heads, [part.length or 0 for part in heads_of], boundary)
+
+    async def body() -> AsyncIterator[bytes]:
+        index = 0
+        async for part, stream in parts:
+            yield _head(boundary, part, index)
+            async for piece in stream:
+                yield piece
+            index += 1
+        yield closing(boundary)
+
+    return StreamingBody(body(), multipart_content_type(media_type, boundary), length=length, headers=headers)
+
+
+def _head(boundary: str, part: Part, index: int) -> bytes:
+    headers = dict(part.headers)
+    if part.length is not None:
+        headers["Content-Length"] = str(part.length)
+    return part_head(boundary, headers, first=index == 0)

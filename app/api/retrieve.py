@@ -1,0 +1,89 @@
+"""WADO-RS Retrieve of whole studies, series and instances (PS3.18 10.4.1.1.1)."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.bulkdata import answer_bulkdata
+from app.api.dependencies import accept_of, accept_parameter_of, door_of, reference_in, service_url
+from app.api.multipart import Part, multipart_of_streams
+from app.api.openapi import ACCEPT_PARAMETER, DICOM, OCTETS, describe
+from app.api.responses import StreamingBody, bytes_response, primed
+from app.db.locate import InstanceLocation
+from app.dicom.references import InstanceRef, resource_path
+from app.dicomweb.conditional import http_date, is_not_modified, strong_etag
+from app.dicomweb.negotiation import Representation, Resource, negotiate
+from app.services.archive import Archive
+from app.services.retrieve import InstanceDelivery, open_instance, retrieve_instances
+
+router = APIRouter(tags=["WADO-RS"])
+
+_STUDY = "/studies/{study}"
+_SERIES = "/studies/{study}/series/{series}"
+_INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
+
+
+def _describe(path: str, *more: str) -> dict[str, object]:
+    return describe(path, parameters=[ACCEPT_PARAMETER], media_types=(DICOM, OCTETS, *more))
+
+
+@router.get(_STUDY, name="retrieve_study", openapi_extra=_describe(_STUDY))
+@router.get(_SERIES, name="retrieve_series", openapi_extra=_describe(_SERIES))
+@router.get(_INSTANCE, name="retrieve_instance", openapi_extra=_describe(_INSTANCE, "application/dicom"))
+async def retrieve(request: Request) -> Response:
+    """Instances as PS3.10 files, as stored or as Explicit VR Little Endian."""
+    door = door_of(request)
+    ref = reference_in(request)
+    resource = Resource.INSTANCE if isinstance(ref, InstanceRef) else Resource.INSTANCES
+    representations = negotiate(resource, accept_of(request), accept_parameter_of(request), strict=door.strict_accept)
+    if representations[0].media_type != "application/dicom":
+        # 10.4.4: octet-stream and image types on these resources mean their bulkdata.
+        return await answer_bulkdata(request, ref, representations)
+    files = [one for one in representations if one.media_type == "application/dicom"]
+    index, deliveries = await retrieve_instances(door.archive, ref, [one.transfer_syntaxes for one in files])
+    if files[index].multipart:
+        return _multipart(door.archive, deliveries, service_url(request))
+    return await _single(request, door.archive, deliveries[0], files[index])
+
+
+def _content_type(delivery: InstanceDelivery) -> str:
+    return f"application/dicom; transfer-syntax={delivery.transfer_syntax_uid}"
+
+
+async def _single(
+    request: Request, archive: Archive, delivery: InstanceDelivery, representation: Representation
+) -> Response:
+    location = delivery.location
+    headers = _headers(location, delivery.transfer_syntax_uid)
+    headers["Content-Location"] = f"{service_url(request)}{resource_path(location.ref)}"
+    if is_not_modified(request.headers, headers["ETag"], location.created_at):
+        return bytes_response(b"", _content_type(delivery), status=304, headers=headers)
+    length, body = await open_instance(archive, delivery)
+    return StreamingBody(await primed(body), _content_type(delivery), length=length, headers=headers)
+
+
+def _headers(location: InstanceLocation, transfer_syntax_uid: str) -> dict[str, str]:
+    # The digest names the stored bytes; with the syntax it names every representation made of them.
+    return {
+        "ETag": strong_etag(f"{location.digest[:32]}-{transfer_syntax_uid}"),
+        "Last-Modified": http_date(location.created_at),
+        "Vary": "Accept",
+        "Cache-Control": "private, no-cache",
+    }
+
+
+def _multipart(archive: Archive, deliveries: Sequence[InstanceDelivery], url: str) -> StreamingBody:
+    def part_of(delivery: InstanceDelivery, length: int | None) -> Part:
+        location = f"{url}{resource_path(delivery.location.ref)}"
+        return Part({"Content-Type": _content_type(delivery), "Content-Location": location}, length)
+
+    async def parts() -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+        for delivery in deliveries:
+            length, body = await open_instance(archive, delivery)
+            yield part_of(delivery, length), body
+
+    known = None
+    if all(delivery.as_stored for delivery in deliveries):
+        known = [part_of(delivery, delivery.location.size) for delivery in deliveries]
+    return multipart_of_streams(parts(), "application/dicom", {"Vary": "Accept"}, heads_of=known)

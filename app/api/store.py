@@ -1,0 +1,164 @@
+"""STOW-RS: Store Instances (PS3.18 10.5)."""
+
+from fastapi import APIRouter, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from app.api.dependencies import Door, accept_of, accept_parameter_of, door_of, service_url
+from app.api.openapi import DICOM, DICOM_JSON, describe
+from app.api.request_bodies import check_content_encoding, read_body
+from app.api.responses import bytes_response
+from app.dicom.references import StudyRef, resource_path, validate_uid
+from app.dicom.store_status import StoreStatus
+from app.dicomweb.media_types import MediaType, parse_media_type
+from app.dicomweb.multipart_reader import MultipartReader, PartBegin, PartData
+from app.dicomweb.negotiation import Representation, Resource, negotiate
+from app.dicomweb.store_response import StoreResponse
+from app.errors import InvalidMediaType, MalformedMessage, UnsupportedMediaType
+from app.observability import INSTANCES_STORED, log
+from app.services.store import Intake, RefusedInstance, StoredInstance, StoreResult
+
+router = APIRouter(tags=["STOW-RS"])
+
+# A part that is not typed, or typed as octets, is taken for what it then turns out to be.
+_INSTANCE_TYPES = ("application/dicom", "application/octet-stream")
+
+
+def _describe(path: str) -> dict[str, object]:
+    return describe(
+        path,
+        media_types=(DICOM_JSON, "application/dicom+xml"),
+        request_types=(DICOM, "application/dicom"),
+        failures=(202, 400, 406, 409, 413, 415, 503),
+    )
+
+
+@router.post("/studies", name="store_instances", openapi_extra=_describe("/studies"))
+@router.post("/studies/{study}", name="store_study_instances", openapi_extra=_describe("/studies/{study}"))
+async def store(request: Request) -> Response:
+    """Store instances. Once answered, they are on disk and in the database."""
+    door = door_of(request)
+    study = request.path_params.get("study")
+    confined = StudyRef(validate_uid(study)) if study is not None else None
+    representation = negotiate(
+        Resource.STORE_RESPONSE, accept_of(request), accept_parameter_of(request), strict=door.strict_accept
+    )[0]
+    content_type = _content_type(request)
+    check_content_encoding(request)
+    intake = Intake(door.archive, confined)
+    try:
+        if content_type.type == "multipart":
+            await _receive_multipart(request, door, intake, content_type)
+        else:
+            await _receive_single(request, door, intake)
+        results = await intake.finish()
+    except ClientDisconnect:
+        await intake.abort()
+        log.info("store.client_disconnected")
+        return Response(status_code=400)  # nobody reads it
+    except BaseException:
+        await intake.abort()
+        raise
+    return _answer(request, results, confined, representation)
+
+
+def _content_type(request: Request) -> MediaType:
+    """Raises UnsupportedMediaType, MalformedMessage (a multipart type without a boundary is said by the reader)."""
+    text = request.headers.get("content-type")
+    if not text:
+        raise UnsupportedMediaType("the request has no Content-Type")
+    try:
+        media_type = parse_media_type(text)
+    except InvalidMediaType as error:
+        raise UnsupportedMediaType(f"the Content-Type cannot be read: {error}") from error
+    if media_type.essence == "application/dicom":
+        return media_type
+    if media_type.essence == "multipart/related":
+        kind = media_type.get("type")
+        if kind is None or kind.lower() in _INSTANCE_TYPES:
+            return media_type
+        raise UnsupportedMediaType(f"multipart/related of type {kind[:80]} is not read here")
+    raise UnsupportedMediaType(
+        f"{media_type.essence} is not read here; application/dicom and multipart/related of it are"
+    )
+
+
+async def _receive_single(request: Request, door: Door, intake: Intake) -> None:
+    """One PS3.10 file as the whole body (PS3.18 Annex B.21)."""
+    await intake.begin()
+    async for chunk in read_body(request, limit=door.max_request_bytes):
+        await intake.write(chunk)
+    await intake.end()
+
+
+async def _receive_multipart(request: Request, door: Door, intake: Intake, content_type: MediaType) -> None:
+    reader = MultipartReader(content_type, max_parts=door.max_parts)
+    receiving = _Parts(intake)
+    try:
+        async for chunk in read_body(request, limit=door.max_request_bytes):
+            for event in reader.feed(chunk):
+                await receiving.take(event)
+        for event in reader.finish():
+            await receiving.take(event)
+    except MalformedMessage:
+        if not receiving.complete:
+            raise
+        # Whole instances came before the fault: they are kept, and the rest is reported.
+        await intake.refuse(StoreStatus.CANNOT_UNDERSTAND, "the message is malformed from here on")
+
+
+class _Parts:
+    """Turns the events of one message into instances."""
+
+    def __init__(self, intake: Intake) -> None:
+        self.intake = intake
+        self.complete = 0
+        self._skipping = False
+
+    async def take(self, event: object) -> None:
+        if isinstance(event, PartData):
+            if not self._skipping:
+                await self.intake.write(event.data)
+        elif isinstance(event, PartBegin):
+            essence = event.media_type.essence if event.media_type else "application/dicom"
+            self._skipping = essence not in _INSTANCE_TYPES
+            if self._skipping:
+                await self.intake.refuse(StoreStatus.CANNOT_UNDERSTAND, f"a part of type {essence} is not an instance")
+            else:
+                await self.intake.begin()
+        else:
+            await self._end(getattr(event, "problem", ""))
+
+    async def _end(self, problem: str) -> None:
+        if not self._skipping:
+            if problem:
+                await self.intake.refuse(StoreStatus.CANNOT_UNDERSTAND, problem)
+            else:
+                await self.intake.end()
+        self.complete += 1
+        self._skipping = False
+
+
+def _answer(
+    request: Request, results: list[StoreResult], confined: StudyRef | None, representation: Representation
+) -> Response:
+    url = service_url(request)
+    stored = [result for result in results if isinstance(result, StoredInstance)]
+    response = StoreResponse()
+    for result in results:
+        if isinstance(result, RefusedInstance):
+            INSTANCES_STORED.labels("refused").inc()
+            log.info("store.refused", sop_instance_uid=result.sop_instance_uid, reason=result.message)
+            response.add_failure(result.status, result.sop_class_uid, result.sop_instance_uid, result.message)
+        else:
+            INSTANCES_STORED.labels("stored" if result.changed else "unchanged").inc()
+            response.add_stored(result.sop_class_uid, result.ref.sop_instance_uid, f"{url}{resource_path(result.ref)}")
+    studies = {result.ref.study for result in stored}
+    if confined is not None or len(studies) == 1:
+        response.study_retrieve_url = f"{url}{resource_path(confined or next(iter(studies)))}"
+    body = response.to_xml() if representation.media_type.endswith("xml") else response.to_json()
+    headers = {"Vary": "Accept"}
+    created = sorted({result.ref.study for result in stored if result.study_created})
+    if created:
+        headers["Location"] = f"{url}{resource_path(created[0])}"
+    return bytes_response(body, representation.media_type, status=response.status, headers=headers)

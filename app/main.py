@@ -1,0 +1,121 @@
+"""The whole wiring on one page: settings in, application out."""
+
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from app import __version__
+from app.api import bulkdata, delete, frames, health, metadata, retrieve, search, store
+from app.api.dependencies import DICOMWEB_PREFIX, Door
+from app.api.errors import install_error_handlers
+from app.api.middleware import HeadAsGet, RequestContext
+from app.api.openapi import install_openapi
+from app.blobs import open_blob_store
+from app.db.engine import close_database, open_database
+from app.db.ingest import DuplicatePolicy
+from app.db.migrate import migrate
+from app.dicom.header import ParseLimits
+from app.dicomweb.search_query import parse_attribute_paths
+from app.observability import configure_logging, log
+from app.services.archive import Archive, Limits
+from app.settings import LogFormat, Settings
+
+EXPOSED_HEADERS = (
+    "Content-Type, Content-Length, Content-Location, Location, Warning, ETag, Last-Modified, Content-Range, "
+    "Accept-Ranges, Retry-After, X-Request-ID"
+)
+
+
+@asynccontextmanager
+async def open_archive(settings: Settings, *, migrated: bool = True) -> AsyncIterator[Archive]:
+    """The archive that the settings name, its database brought up to date. Raises Unavailable, ValueError."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = await open_database(
+        settings.effective_database_url,
+        pool_size=settings.database_pool_size,
+        searchable=parse_attribute_paths(settings.searchable_attributes),
+    )
+    threads = ThreadPoolExecutor(settings.codec_threads or os.cpu_count() or 1, thread_name_prefix="codec")
+    try:
+        if migrated:
+            await migrate(database)
+        blobs = open_blob_store(
+            settings.effective_blob_url,
+            spool_dir=settings.spool_dir,
+            sync=settings.sync,
+            min_free_bytes=settings.min_free_bytes,
+        )
+        try:
+            yield Archive(
+                db=database,
+                blobs=blobs,
+                codec_threads=threads,
+                duplicates=DuplicatePolicy(settings.duplicates.value),
+                retention=timedelta(days=settings.retention_days),
+                limits=Limits(
+                    parse=ParseLimits(bulkdata_threshold=settings.bulkdata_threshold),
+                    max_decoded_bytes=settings.max_decoded_bytes,
+                    codec_timeout=settings.codec_timeout_seconds,
+                ),
+            )
+        finally:
+            await blobs.close()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        await close_database(database)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application. Without an argument the settings come from the environment."""
+    settings = settings or Settings()
+    configure_logging(as_json=settings.log_format is LogFormat.JSON, level=settings.log_level)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_archive(settings) as archive:
+            app.state.door = Door(
+                archive,
+                public_url=settings.public_url,
+                trust_forwarded=settings.trust_forwarded,
+                strict_accept=settings.strict_accept,
+                search_empty_status=settings.search_empty_status,
+                search_max_results=settings.search_max_results,
+                search_candidate_cap=settings.search_candidate_cap,
+                max_request_bytes=settings.max_request_bytes,
+                max_parts=settings.max_parts,
+                max_frames_per_request=settings.max_frames_per_request,
+            )
+            log.info("started", version=__version__, data_dir=str(settings.data_dir))
+            yield
+        log.info("stopped")
+
+    app = FastAPI(
+        title="Gantry",
+        version=__version__,
+        summary="DICOMweb server: QIDO-RS, WADO-RS and STOW-RS of DICOM PS3.18.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    for router in (search, store, frames, bulkdata, metadata, retrieve, delete):
+        app.include_router(router.router, prefix=DICOMWEB_PREFIX)
+    app.include_router(health.router)
+    install_error_handlers(app)
+    install_openapi(app)
+    app.add_middleware(HeadAsGet)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_methods=["GET", "HEAD", "OPTIONS", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=[name.strip() for name in EXPOSED_HEADERS.split(",")],
+            max_age=86400,
+        )
+    app.add_middleware(RequestContext)
+    return app

@@ -1,0 +1,65 @@
+"""Logs and metrics. Imports nothing of the project; everything may import it.
+
+Logs are structured (structlog): a line of text on a terminal, a JSON object per line with GANTRY_LOG_FORMAT=json. They name
+UIDs, never patients. Metrics are Prometheus counters and histograms, served by `/metrics`.
+"""
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gantry")
+
+registry = CollectorRegistry()
+REQUEST_SECONDS = Histogram(
+    "gantry_request_seconds",
+    "Time from the first byte of a request to the last byte of its answer.",
+    ["transaction", "status"],
+    registry=registry,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+REQUEST_BYTES = Counter("gantry_request_bytes_total", "Bytes of request bodies.", ["transaction"], registry=registry)
+RESPONSE_BYTES = Counter("gantry_response_bytes_total", "Bytes of response bodies.", ["transaction"], registry=registry)
+INSTANCES_STORED = Counter(
+    "gantry_instances_stored_total", "Instances stored, by result.", ["result"], registry=registry
+)
+
+
+def configure_logging(*, as_json: bool, level: str) -> None:
+    """Send structlog and the standard library's loggers to standard error in one form."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    final: structlog.typing.Processor
+    if as_json:
+        shared.append(structlog.processors.format_exc_info)
+        final = structlog.processors.JSONRenderer()
+    else:
+        final = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, final],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    # Libraries that tell every statement or warn about each odd file: their errors reach us as exceptions.
+    for name in ("sqlalchemy.engine", "aiosqlite", "pydicom", "httpx"):
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
