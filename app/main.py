@@ -20,7 +20,7 @@ from app.db.engine import close_database, open_database
 from app.db.ingest import DuplicatePolicy
 from app.db.migrate import migrate
 from app.dicom.header import ParseLimits
-from app.dicomweb.search_query import parse_attribute_paths
+from app.dicomweb.searchable_attributes import parse_searchable_attributes
 from app.observability import configure_logging, log
 from app.services.archive import Archive, Limits
 from app.settings import LogFormat, Settings
@@ -38,7 +38,7 @@ async def open_archive(settings: Settings, *, migrated: bool = True) -> AsyncIte
     database = await open_database(
         settings.effective_database_url,
         pool_size=settings.database_pool_size,
-        searchable=parse_attribute_paths(settings.searchable_attributes),
+        searchable=parse_searchable_attributes(settings.searchable_attributes),
     )
     threads = ThreadPoolExecutor(settings.codec_threads or os.cpu_count() or 1, thread_name_prefix="codec")
     try:

@@ -40,7 +40,9 @@ def configure_logging(*, as_json: bool, level: str) -> None:
         shared.append(structlog.processors.format_exc_info)
         final = structlog.processors.JSONRenderer()
     else:
-        final = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Plain tracebacks: values of local variables could be patients' data.
+        formatter_of_errors = structlog.dev.plain_traceback
+        final = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=formatter_of_errors)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -60,6 +62,6 @@ def configure_logging(*, as_json: bool, level: str) -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     # Libraries that tell every statement or warn about each odd file: their errors reach us as exceptions.
-    for name in ("sqlalchemy.engine", "aiosqlite", "pydicom", "httpx"):
+    for name in ("sqlalchemy.engine", "alembic", "aiosqlite", "httpx"):
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
     logging.getLogger("pydicom").setLevel(logging.ERROR)

@@ -5,16 +5,25 @@ from collections.abc import AsyncIterator, Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.dependencies import accept_of, accept_parameter_of, door_of, instance_in, reference_in, service_url
+from app.api.caching import unchanged, validators
+from app.api.dependencies import (
+    accept_of,
+    accept_parameter_of,
+    alternatives_of,
+    door_of,
+    instance_in,
+    reference_in,
+    service_url,
+)
 from app.api.frames import answer_frames
 from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
-from app.api.responses import StreamingBody, bytes_response, primed
+from app.api.responses import StreamingBody, primed
 from app.db.locate import locate_instances
 from app.dicom.layout import InstanceLayout
 from app.dicom.references import Reference, resource_path
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
-from app.dicomweb.conditional import http_date, is_not_modified, strong_etag
+from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.errors import NotAcceptable, NotFound
 from app.services.archive import Archive
@@ -49,19 +58,16 @@ async def bulkdata(request: Request) -> Response:
     )
     representation = _octets(representations)
     url = f"{service_url(request)}{_path(delivery)}"
-    headers = {
-        "Last-Modified": http_date(delivery.location.created_at),
-        "Vary": "Accept",
-        "Cache-Control": "private, no-cache",
-    }
+    modified = delivery.location.created_at
     content_type = f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
     body = read_bulkdata(door.archive, delivery)
     if representation.multipart:
         part = Part({"Content-Type": content_type, "Content-Location": url}, delivery.item.length)
-        return multipart_of_streams(_each([(part, body)]), OCTET_STREAM, headers, heads_of=[part])
-    headers |= {"ETag": strong_etag(f"{delivery.location.digest[:32]}-{delivery.item.path}"), "Content-Location": url}
-    if is_not_modified(request.headers, headers["ETag"], delivery.location.created_at):
-        return bytes_response(b"", content_type, status=304, headers=headers)
+        return multipart_of_streams(_each([(part, body)]), OCTET_STREAM, validators(None, modified), heads_of=[part])
+    etag = strong_etag(delivery.location.digest[:32], delivery.item.path, content_type)
+    headers = validators(etag, modified) | {"Content-Location": url}
+    if answer := unchanged(request, etag, modified, headers):
+        return answer
     return StreamingBody(await primed(body), content_type, length=delivery.item.length, headers=headers)
 
 
@@ -76,7 +82,7 @@ async def _encapsulated(request: Request, archive: Archive, delivery: BulkdataDe
         strict=door_of(request).strict_accept,
         item_count=len(numbers),
     )
-    alternatives = [one.transfer_syntaxes for one in representations]
+    alternatives = alternatives_of(representations)
     frames = await retrieve_frames(archive, delivery.location.ref, numbers, alternatives)
     return await answer_frames(request, archive, frames, representations)
 
@@ -160,7 +166,7 @@ async def _collection(
         if delivery.is_encapsulated:
             image = InstanceLayout.from_json(delivery.location.layout).image
             numbers = range(1, (image.number_of_frames if image else 1) + 1)
-            alternatives = [one.transfer_syntaxes for one in representations]
+            alternatives = alternatives_of(representations)
             frames = await retrieve_frames(archive, delivery.location.ref, numbers, alternatives)
             media_type = representations[frames.index].media_type
             kind = f"{media_type}; transfer-syntax={frames.transfer_syntax_uid}"

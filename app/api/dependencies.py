@@ -1,13 +1,16 @@
 """What every router needs of a request: the archive behind the door, the resource that is meant, the URL it is known by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import Request
 
 from app.dicom.references import InstanceRef, Reference, reference_of
-from app.dicomweb.urls import external_url
+from app.dicomweb import urls
+from app.dicomweb.negotiation import Representation
 from app.errors import NotFound
 from app.services.archive import Archive
+from app.services.syntaxes import Alternative
 
 DICOMWEB_PREFIX = "/dicomweb"
 
@@ -36,14 +39,15 @@ def door_of(request: Request) -> Door:
 def service_url(request: Request) -> str:
     """The DICOMweb root as the client knows it, without a slash at its end."""
     door = door_of(request)
-    root = external_url(
-        scheme=request.url.scheme,
-        host=request.headers.get("host") or f"{request.url.hostname or 'localhost'}",
-        headers=request.headers.items(),
+    host, port = request.scope.get("server") or ("localhost", None)
+    return urls.service_url(
+        request.headers,
+        scheme=request.scope["scheme"],
+        host=f"{host}:{port}" if port else host,
+        path=DICOMWEB_PREFIX,
         public_url=door.public_url,
         trust_forwarded=door.trust_forwarded,
     )
-    return f"{root}{DICOMWEB_PREFIX}"
 
 
 def reference_in(request: Request) -> Reference:
@@ -58,6 +62,11 @@ def instance_in(request: Request) -> InstanceRef:
     if not isinstance(ref, InstanceRef):
         raise NotFound("no instance in this path")
     return ref
+
+
+def alternatives_of(representations: Sequence[Representation]) -> list[Alternative]:
+    """What the services need of them, in the same order."""
+    return [Alternative(one.transfer_syntaxes, one.converts, one.fallback) for one in representations]
 
 
 def accept_of(request: Request) -> str | None:

@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from app import errors
 from app.api.status_reports import status_report
@@ -73,7 +74,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     return status_report(request.scope, 400, explanation)
 
 
-def allowed_methods(routes: list[BaseRoute], scope: dict[str, Any]) -> list[str]:
+def allowed_methods(routes: list[BaseRoute], scope: Scope) -> list[str]:
     """Every method that some route of this path takes (RFC 9110 10.2.1 wants them all)."""
     allowed: set[str] = {"OPTIONS"}
     for route in routes:

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.dependencies import accept_of, accept_parameter_of, door_of, instance_in, service_url
+from app.api.caching import unchanged, validators
+from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, instance_in, service_url
 from app.api.multipart import Part, multipart_of_known
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
-from app.api.responses import StreamingBody, bytes_response, primed
+from app.api.responses import StreamingBody, primed
 from app.dicom.references import parse_frame_list, resource_path
-from app.dicomweb.conditional import http_date, is_not_modified, strong_etag
+from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.services.archive import Archive
 from app.services.frames import FrameDelivery, read_frames, retrieve_frames
@@ -37,7 +38,7 @@ async def frames(request: Request) -> Response:
         strict=door.strict_accept,
         item_count=len(numbers),
     )
-    delivery = await retrieve_frames(door.archive, ref, numbers, [one.transfer_syntaxes for one in representations])
+    delivery = await retrieve_frames(door.archive, ref, numbers, alternatives_of(representations))
     return await answer_frames(request, door.archive, delivery, representations)
 
 
@@ -49,17 +50,12 @@ async def answer_frames(
     content_type = f"{representation.media_type}; transfer-syntax={delivery.transfer_syntax_uid}"
     base = f"{service_url(request)}{resource_path(delivery.location.ref)}/frames/"
     names = ",".join(map(str, delivery.numbers))
-    headers = {
-        # One frame list, one representation, one strong tag: boundaries differ, so multipart answers get none.
-        "Last-Modified": http_date(delivery.location.created_at),
-        "Vary": "Accept",
-        "Cache-Control": "private, no-cache",
-    }
+    modified = delivery.location.created_at
     if not representation.multipart:
-        headers["ETag"] = strong_etag(f"{delivery.location.digest[:32]}-{names}-{delivery.transfer_syntax_uid}")
-        headers["Content-Location"] = f"{base}{names}"
-        if is_not_modified(request.headers, headers["ETag"], delivery.location.created_at):
-            return bytes_response(b"", content_type, status=304, headers=headers)
+        etag = strong_etag(delivery.location.digest[:32], names, delivery.transfer_syntax_uid)
+        headers = validators(etag, modified) | {"Content-Location": f"{base}{names}"}
+        if answer := unchanged(request, etag, modified, headers):
+            return answer
         body = await primed(_checked(archive, delivery))
         return StreamingBody(body, content_type, length=delivery.sizes[0], headers=headers)
     parts = [
@@ -67,7 +63,8 @@ async def answer_frames(
         for number, size in zip(delivery.numbers, delivery.sizes, strict=True)
     ]
     bodies = await primed(_checked(archive, delivery))
-    return multipart_of_known(parts, bodies, representation.media_type, headers)
+    # Boundaries differ from answer to answer: a multipart message has no strong tag.
+    return multipart_of_known(parts, bodies, representation.media_type, validators(None, modified))
 
 
 async def _checked(archive: Archive, delivery: FrameDelivery) -> AsyncIterator[bytes]:

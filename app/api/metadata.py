@@ -7,13 +7,14 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, door_of, reference_in, service_url
 from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, describe
-from app.api.responses import StreamingBody, bytes_response
+from app.api.responses import StreamingBody
 from app.dicom.references import InstanceRef, Reference, resource_path
 from app.dicom.xml_model import to_native_xml
-from app.dicomweb.conditional import http_date, is_not_modified, strong_etag
+from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Resource, negotiate
 from app.services.archive import Archive
 from app.services.metadata import metadata_version, retrieve_metadata
@@ -41,23 +42,16 @@ async def metadata(request: Request) -> Response:
     )[0]
     url = service_url(request)
     version = await metadata_version(door.archive, ref)
-    headers = {
-        "Last-Modified": http_date(version.modified),
-        "Vary": "Accept",
-        "Cache-Control": "private, no-cache",
-    }
     if not representation.multipart:
         # The URLs inside depend on the name that the server was called by.
-        headers["ETag"] = strong_etag(f"{version.tag}-{_fingerprint(url, representation.media_type)}")
-        headers["Content-Location"] = f"{url}{resource_path(ref)}/metadata"
-        if is_not_modified(request.headers, headers["ETag"], version.modified):
-            return bytes_response(b"", representation.media_type, status=304, headers=headers)
+        etag = strong_etag(version.tag, f"{zlib.crc32(f'{url} {representation.media_type}'.encode()):08x}")
+        headers = validators(etag, version.modified) | {"Content-Location": f"{url}{resource_path(ref)}/metadata"}
+        if answer := unchanged(request, etag, version.modified, headers):
+            return answer
         return StreamingBody(_json_array(door.archive, ref, url), representation.media_type, headers=headers)
-    return multipart_of_streams(_xml_parts(door.archive, ref, url), "application/dicom+xml", headers)
-
-
-def _fingerprint(url: str, media_type: str) -> str:
-    return f"{zlib.crc32(f'{url} {media_type}'.encode()):08x}"
+    return multipart_of_streams(
+        _xml_parts(door.archive, ref, url), "application/dicom+xml", validators(None, version.modified)
+    )
 
 
 async def _json_array(archive: Archive, ref: Reference, url: str) -> AsyncIterator[bytes]:

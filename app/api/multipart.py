@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.api.responses import StreamingBody
+from starlette.responses import Response
+
+from app.api.responses import StreamingBody, bytes_response
 from app.dicomweb.multipart_writer import closing, message_length, multipart_content_type, new_boundary, part_head
 
 
@@ -60,6 +62,16 @@ def multipart_of_streams(
         yield closing(boundary)
 
     return StreamingBody(body(), multipart_content_type(media_type, boundary), length=length, headers=headers)
+
+
+def multipart_of_parts(
+    parts: Sequence[tuple[Part, bytes]], media_type: str, headers: Mapping[str, str], *, status: int = 200
+) -> Response:
+    """Small parts that are all there."""
+    boundary = new_boundary()
+    pieces = [piece for index, (part, body) in enumerate(parts) for piece in (_head(boundary, part, index), body)]
+    body = b"".join([*pieces, closing(boundary)])
+    return bytes_response(body, multipart_content_type(media_type, boundary), status=status, headers=headers)
 
 
 def _head(boundary: str, part: Part, index: int) -> bytes:

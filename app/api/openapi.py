@@ -15,7 +15,7 @@ OCTETS = 'multipart/related; type="application/octet-stream"'
 
 _UID = {"type": "string", "pattern": "^[0-9]+([.][0-9]+)*$", "maxLength": 64}
 
-_PATH = {
+_PATH: dict[str, tuple[str, dict[str, Any]]] = {
     "study": ("Study Instance UID", _UID),
     "series": ("Series Instance UID", _UID),
     "instance": ("SOP Instance UID", _UID),

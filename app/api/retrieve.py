@@ -6,14 +6,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.bulkdata import answer_bulkdata
-from app.api.dependencies import accept_of, accept_parameter_of, door_of, reference_in, service_url
+from app.api.caching import unchanged, validators
+from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, reference_in, service_url
 from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM, OCTETS, describe
-from app.api.responses import StreamingBody, bytes_response, primed
-from app.db.locate import InstanceLocation
+from app.api.responses import StreamingBody, primed
 from app.dicom.references import InstanceRef, resource_path
-from app.dicomweb.conditional import http_date, is_not_modified, strong_etag
-from app.dicomweb.negotiation import Representation, Resource, negotiate
+from app.dicomweb.conditional import strong_etag
+from app.dicomweb.negotiation import Resource, negotiate
 from app.services.archive import Archive
 from app.services.retrieve import InstanceDelivery, open_instance, retrieve_instances
 
@@ -41,36 +41,26 @@ async def retrieve(request: Request) -> Response:
         # 10.4.4: octet-stream and image types on these resources mean their bulkdata.
         return await answer_bulkdata(request, ref, representations)
     files = [one for one in representations if one.media_type == "application/dicom"]
-    index, deliveries = await retrieve_instances(door.archive, ref, [one.transfer_syntaxes for one in files])
+    index, deliveries = await retrieve_instances(door.archive, ref, alternatives_of(files))
     if files[index].multipart:
         return _multipart(door.archive, deliveries, service_url(request))
-    return await _single(request, door.archive, deliveries[0], files[index])
+    return await _single(request, door.archive, deliveries[0])
 
 
 def _content_type(delivery: InstanceDelivery) -> str:
     return f"application/dicom; transfer-syntax={delivery.transfer_syntax_uid}"
 
 
-async def _single(
-    request: Request, archive: Archive, delivery: InstanceDelivery, representation: Representation
-) -> Response:
+async def _single(request: Request, archive: Archive, delivery: InstanceDelivery) -> Response:
     location = delivery.location
-    headers = _headers(location, delivery.transfer_syntax_uid)
+    # The digest names the stored bytes; with the syntax it names every representation made of them.
+    etag = strong_etag(location.digest[:32], delivery.transfer_syntax_uid)
+    headers = validators(etag, location.created_at)
     headers["Content-Location"] = f"{service_url(request)}{resource_path(location.ref)}"
-    if is_not_modified(request.headers, headers["ETag"], location.created_at):
-        return bytes_response(b"", _content_type(delivery), status=304, headers=headers)
+    if answer := unchanged(request, etag, location.created_at, headers):
+        return answer
     length, body = await open_instance(archive, delivery)
     return StreamingBody(await primed(body), _content_type(delivery), length=length, headers=headers)
-
-
-def _headers(location: InstanceLocation, transfer_syntax_uid: str) -> dict[str, str]:
-    # The digest names the stored bytes; with the syntax it names every representation made of them.
-    return {
-        "ETag": strong_etag(f"{location.digest[:32]}-{transfer_syntax_uid}"),
-        "Last-Modified": http_date(location.created_at),
-        "Vary": "Accept",
-        "Cache-Control": "private, no-cache",
-    }
 
 
 def _multipart(archive: Archive, deliveries: Sequence[InstanceDelivery], url: str) -> StreamingBody:

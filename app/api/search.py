@@ -1,12 +1,10 @@
 """QIDO-RS: Search (PS3.18 10.6), its six resources."""
 
-from collections.abc import AsyncIterator
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.dependencies import accept_of, accept_parameter_of, door_of, service_url
-from app.api.multipart import Part, multipart_of_streams
+from app.api.multipart import Part, multipart_of_parts
 from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, SEARCH_PARAMETERS, describe
 from app.api.responses import bytes_response
 from app.db.search import SearchPage, search
@@ -14,8 +12,8 @@ from app.dicom.matching import Level
 from app.dicom.references import validate_uid
 from app.dicomweb.negotiation import Resource, negotiate
 from app.dicomweb.search_query import parse_search_query
-from app.dicomweb.search_response import search_to_json, search_to_xml
-from app.dicomweb.warning_headers import additional_results, warning_value
+from app.dicomweb.search_response import search_to_json, search_to_xml_parts
+from app.dicomweb.warning_headers import additional_results, warning_headers
 
 router = APIRouter(tags=["QIDO-RS"])
 
@@ -65,12 +63,11 @@ async def _search(request: Request, level: Level) -> Response:
         Resource.SEARCH, accept_of(request), accept_parameter_of(request), strict=door.strict_accept
     )[0]
     study, series = request.path_params.get("study"), request.path_params.get("series")
-    parsed = parse_search_query(
-        request.url.query,
-        level=level,
-        study_instance_uid=validate_uid(study) if study is not None else None,
-        series_instance_uid=validate_uid(series) if series is not None else None,
-    )
+    scope = {
+        "study_instance_uid": validate_uid(study) if study is not None else None,
+        "series_instance_uid": validate_uid(series) if series is not None else None,
+    }
+    parsed = parse_search_query(request.url.query, level=level, **scope)
     page = await search(
         door.archive.db,
         parsed.query,
@@ -81,13 +78,16 @@ async def _search(request: Request, level: Level) -> Response:
     headers = {"Vary": "Accept", "Cache-Control": "private, no-cache"}
     warnings = [*parsed.warnings, *_page_warnings(page, door.search_candidate_cap)]
     if warnings:
-        headers["Warning"] = ", ".join(warning_value(url, text) for text in warnings)
+        headers["Warning"] = ", ".join(warning_headers(url, warnings))
     if not page.results and (door.search_empty_status == 204 or representation.multipart):
         # An empty multipart message cannot be written (PS3.18 8.6.1.2: at least one part).
         return Response(status_code=204, headers=headers)
     if representation.multipart:
-        return multipart_of_streams(_xml_parts(page, url), "application/dicom+xml", headers)
-    return bytes_response(search_to_json(page.results, url), representation.media_type, headers=headers)
+        documents = search_to_xml_parts(page.results, url, level=level, **scope)
+        parts = [(Part({"Content-Type": "application/dicom+xml"}, len(document)), document) for document in documents]
+        return multipart_of_parts(parts, "application/dicom+xml", headers)
+    body = search_to_json(page.results, url, level=level, **scope)
+    return bytes_response(body, representation.media_type, headers=headers)
 
 
 def _page_warnings(page: SearchPage, cap: int) -> list[str]:
@@ -97,12 +97,3 @@ def _page_warnings(page: SearchPage, cap: int) -> list[str]:
     if page.candidates_capped:
         warnings.append(f"An attribute that is not indexed was matched against the first {cap} candidates only")
     return warnings
-
-
-async def _xml_parts(page: SearchPage, url: str) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
-    for document in search_to_xml(page.results, url):
-        yield Part({"Content-Type": "application/dicom+xml"}, len(document)), _once(document)
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data

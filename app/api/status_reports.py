@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.api.responses import bytes_response
-from app.dicomweb.status_report import write_status_report
+from app.dicomweb import status_report as reports
 
 
 def status_report(
@@ -19,6 +19,6 @@ def status_report(
 ) -> Response:
     """The answer to a request that failed, in the text type that its Accept header prefers."""
     accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), None)
-    body, media_type = write_status_report(status, explanation, transient=transient, accept=accept)
+    report = reports.status_report(status, explanation, accept=accept, temporary=transient)
     extra = {"vary": "Accept", "cache-control": "no-store", **(headers or {})}
-    return bytes_response(body, media_type, status=status, headers=extra)
+    return bytes_response(report.body, report.content_type, status=status, headers=extra)

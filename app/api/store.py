@@ -5,18 +5,21 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from app.api.dependencies import Door, accept_of, accept_parameter_of, door_of, service_url
+from app.api.multipart import Part, multipart_of_parts
 from app.api.openapi import DICOM, DICOM_JSON, describe
 from app.api.request_bodies import check_content_encoding, read_body
 from app.api.responses import bytes_response
-from app.dicom.references import StudyRef, resource_path, validate_uid
-from app.dicom.store_status import StoreStatus
+from app.dicom import store_status
+from app.dicom.references import StudyRef, validate_uid
+from app.dicom.xml_model import to_native_xml
 from app.dicomweb.media_types import MediaType, parse_media_type
 from app.dicomweb.multipart_reader import MultipartReader, PartBegin, PartData
 from app.dicomweb.negotiation import Representation, Resource, negotiate
+from app.dicomweb.resources import DICOM_XML
 from app.dicomweb.store_response import StoreResponse
 from app.errors import InvalidMediaType, MalformedMessage, UnsupportedMediaType
 from app.observability import INSTANCES_STORED, log
-from app.services.store import Intake, RefusedInstance, StoredInstance, StoreResult
+from app.services.store import Intake, RefusedInstance, StoreResult
 
 router = APIRouter(tags=["STOW-RS"])
 
@@ -27,7 +30,7 @@ _INSTANCE_TYPES = ("application/dicom", "application/octet-stream")
 def _describe(path: str) -> dict[str, object]:
     return describe(
         path,
-        media_types=(DICOM_JSON, "application/dicom+xml"),
+        media_types=(DICOM_JSON, DICOM_XML),
         request_types=(DICOM, "application/dicom"),
         failures=(202, 400, 406, 409, 413, 415, 503),
     )
@@ -104,7 +107,7 @@ async def _receive_multipart(request: Request, door: Door, intake: Intake, conte
         if not receiving.complete:
             raise
         # Whole instances came before the fault: they are kept, and the rest is reported.
-        await intake.refuse(StoreStatus.CANNOT_UNDERSTAND, "the message is malformed from here on")
+        await intake.refuse(store_status.CANNOT_UNDERSTAND, "the message is malformed from here on")
 
 
 class _Parts:
@@ -123,7 +126,7 @@ class _Parts:
             essence = event.media_type.essence if event.media_type else "application/dicom"
             self._skipping = essence not in _INSTANCE_TYPES
             if self._skipping:
-                await self.intake.refuse(StoreStatus.CANNOT_UNDERSTAND, f"a part of type {essence} is not an instance")
+                await self.intake.refuse(store_status.CANNOT_UNDERSTAND, f"a part of type {essence} is not an instance")
             else:
                 await self.intake.begin()
         else:
@@ -132,7 +135,7 @@ class _Parts:
     async def _end(self, problem: str) -> None:
         if not self._skipping:
             if problem:
-                await self.intake.refuse(StoreStatus.CANNOT_UNDERSTAND, problem)
+                await self.intake.refuse(store_status.CANNOT_UNDERSTAND, problem)
             else:
                 await self.intake.end()
         self.complete += 1
@@ -142,23 +145,23 @@ class _Parts:
 def _answer(
     request: Request, results: list[StoreResult], confined: StudyRef | None, representation: Representation
 ) -> Response:
-    url = service_url(request)
-    stored = [result for result in results if isinstance(result, StoredInstance)]
-    response = StoreResponse()
+    response = StoreResponse(service_url(request), confined.study_instance_uid if confined else None)
+    created = False
     for result in results:
         if isinstance(result, RefusedInstance):
             INSTANCES_STORED.labels("refused").inc()
             log.info("store.refused", sop_instance_uid=result.sop_instance_uid, reason=result.message)
-            response.add_failure(result.status, result.sop_class_uid, result.sop_instance_uid, result.message)
+            response.failed(result.sop_class_uid, result.sop_instance_uid, result.status)
         else:
             INSTANCES_STORED.labels("stored" if result.changed else "unchanged").inc()
-            response.add_stored(result.sop_class_uid, result.ref.sop_instance_uid, f"{url}{resource_path(result.ref)}")
-    studies = {result.ref.study for result in stored}
-    if confined is not None or len(studies) == 1:
-        response.study_retrieve_url = f"{url}{resource_path(confined or next(iter(studies)))}"
-    body = response.to_xml() if representation.media_type.endswith("xml") else response.to_json()
+            response.stored(result.ref, result.sop_class_uid)
+            created = created or result.study_created
+    is_xml = representation.media_type == DICOM_XML
+    body = to_native_xml(response.dataset()) if is_xml else response.to_json()
     headers = {"Vary": "Accept"}
-    created = sorted({result.ref.study for result in stored if result.study_created})
-    if created:
-        headers["Location"] = f"{url}{resource_path(created[0])}"
+    if created and response.location:
+        headers["Location"] = response.location
+    if representation.multipart:
+        part = Part({"Content-Type": DICOM_XML}, len(body))
+        return multipart_of_parts([(part, body)], DICOM_XML, headers, status=response.status)
     return bytes_response(body, representation.media_type, status=response.status, headers=headers)

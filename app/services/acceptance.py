@@ -4,13 +4,14 @@ Every SOP class is taken, private ones too, in every transfer syntax of app.dico
 not be given back under its own name: no usable UIDs, a study other than the one in the request, or frames that are not there.
 """
 
+from app.dicom import store_status
 from app.dicom.frame_index import frame_count
 from app.dicom.instance import ParsedInstance
 from app.dicom.layout import image_pixel_of
 from app.dicom.references import InstanceRef, StudyRef, is_uid
 from app.dicom.store_status import StoreStatus
 from app.dicom.transfer_syntaxes import Family, transfer_syntax
-from app.errors import DicomError, UnsupportedTransferSyntax
+from app.errors import DicomError, TruncatedDicom, UnsupportedTransferSyntax
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
@@ -28,8 +29,9 @@ def refusal_of(error: DicomError) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, UnsupportedTransferSyntax):
-        return Refusal(StoreStatus.TRANSFER_SYNTAX_NOT_SUPPORTED, str(error))
-    return Refusal(StoreStatus.CANNOT_UNDERSTAND, str(error))
+        return Refusal(store_status.TRANSFER_SYNTAX_NOT_SUPPORTED, str(error))
+    status = store_status.TRUNCATED if isinstance(error, TruncatedDicom) else store_status.CANNOT_UNDERSTAND
+    return Refusal(status, str(error))
 
 
 def accept(parsed: ParsedInstance, study: StudyRef | None) -> InstanceRef:
@@ -38,12 +40,12 @@ def accept(parsed: ParsedInstance, study: StudyRef | None) -> InstanceRef:
     `study` is the study that the request is confined to (PS3.18 10.5.1.1.1), None for any.
     """
     if not parsed.dataset_offset:
-        raise Refusal(StoreStatus.CANNOT_UNDERSTAND, "no File Meta Information: not a PS3.10 file")
+        raise Refusal(store_status.CANNOT_UNDERSTAND, "no File Meta Information: not a PS3.10 file")
     syntax = transfer_syntax(parsed.transfer_syntax_uid)
     if not parsed.text("00080016"):
-        raise Refusal(StoreStatus.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "SOP Class UID (0008,0016) is missing")
+        raise Refusal(store_status.DATA_SET_MISMATCH, "SOP Class UID (0008,0016) is missing")
     if parsed.text("00080016") == MEDIA_STORAGE_DIRECTORY:
-        raise Refusal(StoreStatus.SOP_CLASS_NOT_SUPPORTED, "a DICOMDIR is not an instance that can be stored")
+        raise Refusal(store_status.SOP_CLASS_NOT_SUPPORTED, "a DICOMDIR is not an instance that can be stored")
     ref = InstanceRef(
         _uid(parsed, "0020000D", "Study Instance UID"),
         _uid(parsed, "0020000E", "Series Instance UID"),
@@ -51,7 +53,7 @@ def accept(parsed: ParsedInstance, study: StudyRef | None) -> InstanceRef:
     )
     if study is not None and ref.study != study:
         raise Refusal(
-            StoreStatus.STUDY_INSTANCE_UID_MISMATCH,
+            store_status.STUDY_MISMATCH,
             f"Study Instance UID is {ref.study_instance_uid}, the request is for {study.study_instance_uid}",
         )
     if syntax.family is not Family.JPIP:
@@ -62,9 +64,9 @@ def accept(parsed: ParsedInstance, study: StudyRef | None) -> InstanceRef:
 def _uid(parsed: ParsedInstance, tag: str, name: str) -> str:
     value = parsed.text(tag)
     if not value:
-        raise Refusal(StoreStatus.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, f"{name} ({tag[:4]},{tag[4:]}) is missing")
+        raise Refusal(store_status.DATA_SET_MISMATCH, f"{name} ({tag[:4]},{tag[4:]}) is missing")
     if not is_uid(value):
-        raise Refusal(StoreStatus.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, f"{name} ({tag[:4]},{tag[4:]}) is not a UID")
+        raise Refusal(store_status.DATA_SET_MISMATCH, f"{name} ({tag[:4]},{tag[4:]}) is not a UID")
     return value
 
 
@@ -72,7 +74,7 @@ def _check_frames(parsed: ParsedInstance) -> None:
     """Frames that the header promises must be there: a viewer would ask for them."""
     if parsed.pixel_data is None:
         if parsed.text("00280008"):
-            raise Refusal(StoreStatus.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "Number of Frames is given, but no pixel data")
+            raise Refusal(store_status.DATA_SET_MISMATCH, "Number of Frames is given, but no pixel data")
         return
     image = image_pixel_of(parsed)
     promised = image.number_of_frames if image else 0
@@ -81,6 +83,6 @@ def _check_frames(parsed: ParsedInstance) -> None:
         return
     if found < promised:
         raise Refusal(
-            StoreStatus.CANNOT_UNDERSTAND,
+            store_status.CANNOT_UNDERSTAND,
             f"Number of Frames is {promised}, but the pixel data holds {found}",
         )

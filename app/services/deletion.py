@@ -1,8 +1,9 @@
 """Delete and restore. What is deleted answers 410 and can be brought back until its retention time is over."""
 
 from app.blobs.base import BlobStore
-from app.db import deletion as rows
+from app.db.deletion import delete as delete_rows
 from app.db.ingest import DuplicatePolicy, Outcome, ingest
+from app.db.tombstones import restorable
 from app.dicom.header import ParseLimits, parse_instance
 from app.dicom.instance import InstanceRecord
 from app.dicom.references import InstanceRef, Reference
@@ -14,7 +15,7 @@ from app.services.tombstones import erase_tombstones, record_tombstones
 
 async def delete(archive: Archive, ref: Reference) -> int:
     """Delete a study, a series or an instance; the number of instances deleted. Raises NotFound, Gone."""
-    keys = await rows.delete(archive.db, ref, retention=archive.retention)
+    keys = await delete_rows(archive.db, ref, retention=archive.retention)
     try:
         await record_tombstones(archive.blobs, keys, "deleted")
     except Unavailable as error:  # deleted is deleted; a sweep writes what is missing
@@ -29,7 +30,7 @@ async def restore(archive: Archive, ref: Reference) -> list[InstanceRef]:
     For an instance that is stored, its newest replaced content comes back instead, and what is there now is replaced.
     Returns what was restored. Raises NotFound when there is nothing to bring back.
     """
-    tombstones = await rows.restorable(archive.db, ref)
+    tombstones = await restorable(archive.db, ref)
     if not tombstones:
         raise NotFound("nothing that was deleted or replaced can be restored there")
     restored: list[InstanceRef] = []

@@ -13,9 +13,9 @@ import orjson
 
 from app.blobs.base import BlobStat
 from app.blobs.keys import INSTANCES, TOMBSTONES, blob_key_of_tombstone, parse_instance_key, tombstone_key
-from app.db.deletion import Tombstone, add_tombstones
 from app.db.ingest import DuplicatePolicy, ingest
 from app.db.inventory import clear
+from app.db.tombstones import Tombstone, add_tombstones
 from app.dicom.instance import InstanceRecord
 from app.dicom.references import InstanceRef
 from app.errors import BlobNotFound, DicomError

@@ -4,31 +4,26 @@ Every instance is planned before the first byte, so that what cannot be delivere
 instance's header will be is worked out when its turn comes: a series of thousands is not held in memory.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from app.db.locate import InstanceLocation, locate_instances
 from app.db.locate import locate_frames as locate_frame_rows
 from app.dicom.codecs import decoded_image
-from app.dicom.frame_index import frame_count, locate_frames
+from app.dicom.conversion_plan import ConversionPlan, Copy, DecodedFrames, Literal, Swap
+from app.dicom.frame_index import locate_frames
 from app.dicom.layout import InstanceLayout
-from app.dicom.native_pixels import swap_bytes
+from app.dicom.native_pixels import BitConcatenator, swap_bytes
 from app.dicom.references import Reference
-from app.dicom.transcode import (
-    ConversionPlan,
-    Copy,
-    DecodedFrames,
-    Literal,
-    Swap,
-    plan_deflated,
-    plan_explicit_vr_little_endian,
-)
+from app.dicom.transcode import plan_deflated, plan_explicit_vr_little_endian
 from app.dicom.transfer_syntaxes import transfer_syntax
 from app.errors import CodecError, NotAcceptable
 from app.services.archive import Archive
 from app.services.decoding import decode_frames
 from app.services.inflating import read_data_set
-from app.services.syntaxes import Acceptable, choose
+from app.services.syntaxes import Alternative, choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class InstanceDelivery:
 
 
 async def retrieve_instances(
-    archive: Archive, ref: Reference, alternatives: Sequence[Acceptable]
+    archive: Archive, ref: Reference, alternatives: Sequence[Alternative]
 ) -> tuple[int, list[InstanceDelivery]]:
     """Plan a study, a series or an instance: the alternative chosen, and the instances in a stable order.
 
@@ -96,17 +91,24 @@ async def _plan(archive: Archive, location: InstanceLocation) -> ConversionPlan:
     blobs, key = archive.blobs, location.blob_key
     if stored.deflated:
         meta = await blobs.get_range(key, 0, layout.dataset_offset) if layout.dataset_offset else b""
-        return plan_deflated(meta, await read_data_set(archive, location))
+        return await asyncio.to_thread(plan_deflated, meta, await read_data_set(archive, location))
     if layout.pixel_data is None:
         head, tail = await blobs.get_range(key, 0, location.size), b""
     else:
         head = await blobs.get_range(key, 0, layout.pixel_data.offset)
         rest = location.size - layout.pixel_data.end
         tail = await blobs.get_range(key, layout.pixel_data.end, rest) if rest > 0 else b""
-    return plan_explicit_vr_little_endian(head, layout, stored.uid, tail, size=location.size)
+    plan = partial(plan_explicit_vr_little_endian, head, layout, stored.uid, tail, size=location.size)
+    return await asyncio.to_thread(plan)
 
 
 async def _execute(archive: Archive, location: InstanceLocation, plan: ConversionPlan) -> AsyncIterator[bytes]:
+    frames, waiting = None, b""
+    for segment in plan.segments:
+        if isinstance(segment, DecodedFrames) and segment.count:
+            # Pixels that cannot be decoded are found out before anything is sent, at least of the first frame.
+            frames = _decoded(archive, location, segment.count)
+            waiting = await anext(frames)
     for segment in plan.segments:
         if isinstance(segment, Literal):
             yield segment.data
@@ -121,18 +123,21 @@ async def _execute(archive: Archive, location: InstanceLocation, plan: Conversio
                 yield swap_bytes(pending[:whole], segment.width)
                 pending = pending[whole:]
             yield pending
-        elif isinstance(segment, DecodedFrames):
-            async for frame in _decoded(archive, location):
-                yield frame
+        elif isinstance(segment, DecodedFrames) and frames is not None:
+            joined = BitConcatenator() if segment.is_bit_packed else None
+            yield joined.add(waiting, segment.frame_bits) if joined else waiting
+            async for frame in frames:
+                yield joined.add(frame, segment.frame_bits) if joined else frame
+            if joined:
+                yield joined.end()
 
 
-async def _decoded(archive: Archive, location: InstanceLocation) -> AsyncIterator[bytes]:
+async def _decoded(archive: Archive, location: InstanceLocation, count: int) -> AsyncIterator[bytes]:
     """All frames of an encapsulated instance, a few at a time."""
     layout = InstanceLayout.from_json(location.layout)
     if layout.image is None:
         raise CodecError("the size of the image is not known")
-    location, packed = await locate_frame_rows(archive.db, location.ref, range(1, layout.image.number_of_frames + 1))
-    count = frame_count(packed)
+    _, packed = await locate_frame_rows(archive.db, location.ref, range(1, count + 1))
     step = 16
     for first in range(1, count + 1, step):
         runs = locate_frames(packed, range(first, min(first + step, count + 1)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from app.blobs.base import BlobWriter
 from app.blobs.keys import instance_key
 from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_digests, ingest
+from app.dicom import store_status
 from app.dicom.header import parse_instance, read_file_meta
 from app.dicom.instance import InstanceRecord, ParsedInstance
 from app.dicom.references import InstanceRef, StudyRef
@@ -87,7 +88,7 @@ class Intake:
         try:
             self._writer = await self.archive.blobs.open_writer()
         except OutOfSpace as error:
-            self._failed = Refusal(StoreStatus.OUT_OF_RESOURCES, str(error))
+            self._failed = Refusal(store_status.OUT_OF_RESOURCES, str(error))
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """More bytes of the part. When there is no room the rest of the part is read and dropped: the others may still fit."""
@@ -98,14 +99,14 @@ class Intake:
         except OutOfSpace as error:
             await self._writer.cancel()
             self._writer = None
-            self._failed = Refusal(StoreStatus.OUT_OF_RESOURCES, str(error))
+            self._failed = Refusal(store_status.OUT_OF_RESOURCES, str(error))
 
     async def end(self) -> None:
         """The part is complete: read its header, judge it, and put it into the batch."""
         position = len(self._results) - 1
         writer, self._writer = self._writer, None
         if writer is None:
-            refusal = self._failed or Refusal(StoreStatus.PROCESSING_FAILURE, "the part was not received")
+            refusal = self._failed or Refusal(store_status.PROCESSING_FAILURE, "the part was not received")
             self._results[position] = RefusedInstance("", "", refusal.status, str(refusal))
             return
         try:
@@ -274,7 +275,7 @@ class Intake:
             self._results[candidate.position] = RefusedInstance(
                 candidate.sop_class_uid,
                 candidate.ref.sop_instance_uid,
-                StoreStatus.OUT_OF_RESOURCES if full else StoreStatus.PROCESSING_FAILURE,
+                store_status.OUT_OF_RESOURCES if full else store_status.PROCESSING_FAILURE,
                 str(error) if isinstance(error, Unavailable) else "internal error",
                 transient=isinstance(error, Unavailable) and not full,
             )
@@ -284,6 +285,6 @@ def _duplicate(ref: InstanceRef, sop_class_uid: str) -> RefusedInstance:
     return RefusedInstance(
         sop_class_uid,
         ref.sop_instance_uid,
-        StoreStatus.DUPLICATE_SOP_INSTANCE,
+        store_status.DUPLICATE_SOP_INSTANCE,
         "an instance of this SOP Instance UID with other content is stored, and duplicates are not replaced",
     )

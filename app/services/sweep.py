@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from app.blobs.base import BlobStat
 from app.blobs.keys import INSTANCES, TOMBSTONES, blob_key_of_tombstone
-from app.db.deletion import expired_tombstones, remove_tombstones
 from app.db.inventory import referenced_keys, tombstoned_keys
+from app.db.tombstones import expired_tombstones, remove_tombstones
 from app.services.archive import Archive
 from app.services.tombstones import erase_tombstones, record_tombstones
 

@@ -1,36 +1,47 @@
 """In which transfer syntax a stored instance can be delivered, given what the receiver takes.
 
-A receiver's wish is an ordered list of alternatives; each is a tuple of transfer syntax UIDs, best first, in which AS_STORED
-may stand. The same list serves an Accept header and a presentation context.
+A receiver's wish is an ordered list of alternatives, best first. The same list serves an Accept header and a presentation
+context.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.dicom.codecs import can_decode
-from app.dicom.transfer_syntaxes import (
-    AS_STORED,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    TRANSFER_SYNTAXES,
-    wire_syntax,
-)
-
-Acceptable = tuple[str, ...]
+from app.dicom.transfer_syntaxes import AS_STORED, EXPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES, wire_syntax
 
 
-def deliverable(stored: str, acceptable: Acceptable) -> str | None:
-    """The syntax of `acceptable` to deliver an instance stored in `stored` in; None when none can be produced.
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """transfer_syntaxes  acceptable ones, best first; AS_STORED may stand among them
+    converts              False: only what is stored in one of them
+    fallback              AS_STORED is for what cannot be had in Explicit VR LE (PS3.18 8.7.3.4): everything else comes in that
+    """
+
+    transfer_syntaxes: tuple[str, ...]
+    converts: bool = True
+    fallback: bool = False
+
+
+def deliverable(stored: str, alternative: Alternative) -> str | None:
+    """The syntax to deliver an instance stored in `stored` in; None when the alternative cannot be produced.
 
     Passing through comes first, wherever the stored syntax stands in the tuple: it costs nothing and alters nothing.
     """
+    acceptable = alternative.transfer_syntaxes
     if stored in acceptable:
         return stored
+    if alternative.fallback:
+        if AS_STORED not in acceptable:
+            return None
+        return EXPLICIT_VR_LITTLE_ENDIAN if convertible(stored, EXPLICIT_VR_LITTLE_ENDIAN) else stored
+    if AS_STORED in acceptable and wire_syntax(stored) == stored:
+        return stored
     for uid in acceptable:
-        if uid == AS_STORED:
-            uid = wire_syntax(stored)
-            if uid == stored:
-                return stored
-        if convertible(stored, uid):
-            return uid
+        target = wire_syntax(stored) if uid == AS_STORED else uid
+        # Two syntaxes never go on the wire (8.7.3): rewriting those is part of passing on what is stored.
+        if (alternative.converts or uid == AS_STORED) and convertible(stored, target):
+            return target
     return None
 
 
@@ -42,11 +53,11 @@ def convertible(stored: str, target: str) -> bool:
     return syntax is not None and (not syntax.encapsulated or can_decode(stored))
 
 
-def choose(stored: Sequence[str], alternatives: Sequence[Acceptable]) -> tuple[int, list[str]] | None:
+def choose(stored: Sequence[str], alternatives: Sequence[Alternative]) -> tuple[int, list[str]] | None:
     """The first alternative that serves all of `stored`: its index, and the syntax for each. None when none does."""
     distinct = set(stored)
-    for index, acceptable in enumerate(alternatives):
-        chosen = {uid: deliverable(uid, acceptable) for uid in distinct}
+    for index, alternative in enumerate(alternatives):
+        chosen = {uid: deliverable(uid, alternative) for uid in distinct}
         if all(chosen.values()):
             return index, [chosen[uid] or "" for uid in stored]
     return None
