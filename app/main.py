@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import bulkdata, delete, frames, health, metadata, retrieve, search, store
+from app.api.compression import CompressText
 from app.api.dependencies import DICOMWEB_PREFIX, Door
 from app.api.errors import install_error_handlers
 from app.api.middleware import HeadAsGet, RequestContext
@@ -107,6 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     install_error_handlers(app)
     install_openapi(app)
+    app.add_middleware(CompressText)
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:
         app.add_middleware(

@@ -18,11 +18,11 @@ from app.api.dependencies import (
 from app.api.frames import answer_frames
 from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
-from app.api.responses import StreamingBody, primed
+from app.api.ranges import ranged_response
 from app.db.locate import locate_instances
 from app.dicom.layout import InstanceLayout
 from app.dicom.references import Reference, resource_path
-from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
+from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.errors import NotAcceptable, NotFound
@@ -60,21 +60,28 @@ async def bulkdata(request: Request) -> Response:
     url = f"{service_url(request)}{_path(delivery)}"
     modified = delivery.location.created_at
     content_type = f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
-    body = read_bulkdata(door.archive, delivery)
     if representation.multipart:
+        body = read_bulkdata(door.archive, delivery)
         part = Part({"Content-Type": content_type, "Content-Location": url}, delivery.item.length)
         return multipart_of_streams(_each([(part, body)]), OCTET_STREAM, validators(None, modified), heads_of=[part])
     etag = strong_etag(delivery.location.digest[:32], delivery.item.path, content_type)
     headers = validators(etag, modified) | {"Content-Location": url}
     if answer := unchanged(request, etag, modified, headers):
         return answer
-    return StreamingBody(await primed(body), content_type, length=delivery.item.length, headers=headers)
+    return await ranged_response(
+        request,
+        lambda offset, length: read_bulkdata(door.archive, delivery, offset, length),
+        size=delivery.item.length,
+        media_type=content_type,
+        etag=etag,
+        modified=modified,
+        headers=headers,
+    )
 
 
 async def _encapsulated(request: Request, archive: Archive, delivery: BulkdataDelivery) -> Response:
-    """Compressed pixel data as a whole is its frames, one part each (PS3.18 8.7.3.3.2)."""
-    image = InstanceLayout.from_json(delivery.location.layout).image
-    numbers = range(1, (image.number_of_frames if image else 1) + 1)
+    """Compressed pixel data as a whole is its frames, one part each; a video is one part (PS3.18 8.7.3.3.2)."""
+    numbers = _frame_numbers(delivery)
     representations = negotiate(
         Resource.FRAMES,
         accept_of(request),
@@ -85,6 +92,13 @@ async def _encapsulated(request: Request, archive: Archive, delivery: BulkdataDe
     alternatives = alternatives_of(representations)
     frames = await retrieve_frames(archive, delivery.location.ref, numbers, alternatives)
     return await answer_frames(request, archive, frames, representations)
+
+
+def _frame_numbers(delivery: BulkdataDelivery) -> range:
+    image = InstanceLayout.from_json(delivery.location.layout).image
+    if image is None or transfer_syntax(delivery.location.transfer_syntax_uid).is_video:
+        return range(1, 2)
+    return range(1, image.number_of_frames + 1)
 
 
 def _octets(representations: Sequence[Representation]) -> Representation:
@@ -164,8 +178,7 @@ async def _collection(
     for delivery in deliveries:
         location = f"{url}{_path(delivery)}"
         if delivery.is_encapsulated:
-            image = InstanceLayout.from_json(delivery.location.layout).image
-            numbers = range(1, (image.number_of_frames if image else 1) + 1)
+            numbers = _frame_numbers(delivery)
             alternatives = alternatives_of(representations)
             frames = await retrieve_frames(archive, delivery.location.ref, numbers, alternatives)
             media_type = representations[frames.index].media_type

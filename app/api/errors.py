@@ -76,12 +76,12 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 def allowed_methods(routes: list[BaseRoute], scope: Scope) -> list[str]:
     """Every method that some route of this path takes (RFC 9110 10.2.1 wants them all)."""
-    allowed: set[str] = {"OPTIONS"}
-    for route in routes:
-        match, _ = route.matches(scope)
-        if match is Match.PARTIAL:
-            methods: set[str] = getattr(route, "methods", None) or set()
-            allowed |= methods
+    allowed = {
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    }
+    allowed.add("OPTIONS")
     if "GET" in allowed:
         allowed.add("HEAD")
     return sorted(allowed)

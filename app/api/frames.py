@@ -9,7 +9,8 @@ from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, instance_in, service_url
 from app.api.multipart import Part, multipart_of_known
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
-from app.api.responses import StreamingBody, primed
+from app.api.ranges import ranged_response
+from app.api.responses import primed
 from app.dicom.references import parse_frame_list, resource_path
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
@@ -56,8 +57,16 @@ async def answer_frames(
         headers = validators(etag, modified) | {"Content-Location": f"{base}{names}"}
         if answer := unchanged(request, etag, modified, headers):
             return answer
-        body = await primed(_checked(archive, delivery))
-        return StreamingBody(body, content_type, length=delivery.sizes[0], headers=headers)
+        frame = b"".join([piece async for piece in _checked(archive, delivery)])
+        return await ranged_response(
+            request,
+            lambda offset, length: _slice(frame, offset, length),
+            size=len(frame),
+            media_type=content_type,
+            etag=etag,
+            modified=modified,
+            headers=headers,
+        )
     parts = [
         Part({"Content-Type": content_type, "Content-Location": f"{base}{number}"}, size)
         for number, size in zip(delivery.numbers, delivery.sizes, strict=True)
@@ -65,6 +74,10 @@ async def answer_frames(
     bodies = await primed(_checked(archive, delivery))
     # Boundaries differ from answer to answer: a multipart message has no strong tag.
     return multipart_of_known(parts, bodies, representation.media_type, validators(None, modified))
+
+
+async def _slice(frame: bytes, offset: int, length: int) -> AsyncIterator[bytes]:
+    yield frame if length == len(frame) else frame[offset : offset + length]
 
 
 async def _checked(archive: Archive, delivery: FrameDelivery) -> AsyncIterator[bytes]:

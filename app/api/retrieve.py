@@ -10,6 +10,7 @@ from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, reference_in, service_url
 from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM, OCTETS, describe
+from app.api.ranges import ranged_response
 from app.api.responses import StreamingBody, primed
 from app.dicom.references import InstanceRef, resource_path
 from app.dicomweb.conditional import strong_etag
@@ -43,7 +44,7 @@ async def retrieve(request: Request) -> Response:
     files = [one for one in representations if one.media_type == "application/dicom"]
     index, deliveries = await retrieve_instances(door.archive, ref, alternatives_of(files))
     if files[index].multipart:
-        return _multipart(door.archive, deliveries, service_url(request))
+        return await _multipart(door.archive, deliveries, service_url(request))
     return await _single(request, door.archive, deliveries[0])
 
 
@@ -59,17 +60,31 @@ async def _single(request: Request, archive: Archive, delivery: InstanceDelivery
     headers["Content-Location"] = f"{service_url(request)}{resource_path(location.ref)}"
     if answer := unchanged(request, etag, location.created_at, headers):
         return answer
+    if delivery.as_stored:
+        return await ranged_response(
+            request,
+            lambda offset, length: archive.blobs.open(location.blob_key, offset, length),
+            size=location.size,
+            media_type=_content_type(delivery),
+            etag=etag,
+            modified=location.created_at,
+            headers=headers,
+        )
     length, body = await open_instance(archive, delivery)
     return StreamingBody(await primed(body), _content_type(delivery), length=length, headers=headers)
 
 
-def _multipart(archive: Archive, deliveries: Sequence[InstanceDelivery], url: str) -> StreamingBody:
+async def _multipart(archive: Archive, deliveries: Sequence[InstanceDelivery], url: str) -> StreamingBody:
     def part_of(delivery: InstanceDelivery, length: int | None) -> Part:
         location = f"{url}{resource_path(delivery.location.ref)}"
         return Part({"Content-Type": _content_type(delivery), "Content-Location": location}, length)
 
+    length, body = await open_instance(archive, deliveries[0])
+    first = part_of(deliveries[0], length), await primed(body)
+
     async def parts() -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
-        for delivery in deliveries:
+        yield first
+        for delivery in deliveries[1:]:
             length, body = await open_instance(archive, delivery)
             yield part_of(delivery, length), body
 

@@ -1,0 +1,105 @@
+"""Content codings for text: DICOM JSON, XML and error reports. Pixel data is never compressed here (PS3.18 8.4.1)."""
+
+import zlib
+
+import zstandard
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MINIMUM_BYTES = 512
+GZIP_LEVEL = 1  # DICOM JSON shrinks to a tenth already; higher levels cost many times the processor for a few per cent
+ZSTD_LEVEL = 3
+_TEXT = (
+    "application/dicom+json",
+    "application/json",
+    "application/problem+json",
+    "text/",
+    "application/vnd.sun.wadl+xml",
+)
+_XML_PARTS = 'multipart/related; type="application/dicom+xml"'
+
+
+class CompressText:
+    """Pure ASGI; streamed bodies are compressed piece by piece."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        await self.app(scope, receive, _Sender(send, _coding(Headers(scope=scope).get("accept-encoding", ""))).send)
+
+
+class _Sender:
+    """Holds the head of the answer back until its first body message tells how long it is."""
+
+    def __init__(self, send: Send, coding: str) -> None:
+        self._send = send
+        self._coding = coding
+        self._start: Message | None = None
+        self._stream: zlib._Compress | zstandard.ZstdCompressionObj | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and _is_text(message):
+            headers = MutableHeaders(raw=message["headers"])
+            headers.add_vary_header("Accept-Encoding")
+            if self._coding and message["status"] not in (204, 206, 304) and "content-encoding" not in headers:
+                self._start = message
+                return
+        if message["type"] != "http.response.body" or (self._start is None and self._stream is None):
+            await self._send(message)
+            return
+        await self._body(message)
+
+    async def _body(self, message: Message) -> None:
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if self._start is not None:
+            start, self._start = self._start, None
+            if not more and len(body) < MINIMUM_BYTES:
+                await self._send(start)
+                await self._send(message)
+                return
+            headers = MutableHeaders(raw=start["headers"])
+            headers["content-encoding"] = self._coding
+            del headers["content-length"]
+            etag = headers.get("etag")
+            if etag and not etag.startswith("W/"):
+                # The coded bytes are others than those that the strong tag names (RFC 9110 8.8.3.3).
+                headers["etag"] = f"W/{etag}"
+            self._stream = _compressor(self._coding)
+            if not more:
+                body = self._stream.compress(body) + self._stream.flush()
+                headers["content-length"] = str(len(body))
+                await self._send(start)
+                await self._send({"type": "http.response.body", "body": body})
+                return
+            await self._send(start)
+        if self._stream is not None:
+            body = self._stream.compress(body) + (b"" if more else self._stream.flush())
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def _compressor(coding: str) -> "zlib._Compress | zstandard.ZstdCompressionObj":
+    if coding == "zstd":
+        return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
+    return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
+
+
+def _is_text(start: Message) -> bool:
+    content_type = Headers(raw=start["headers"]).get("content-type", "")
+    return content_type.startswith(_TEXT) or content_type.startswith(_XML_PARTS)
+
+
+def _coding(accept_encoding: str) -> str:
+    """The best coding that the client takes by name (RFC 9110 12.5.3); "" for none."""
+    weights: dict[str, float] = {}
+    for item in accept_encoding.lower().split(","):
+        name, _, parameter = item.partition(";")
+        try:
+            weights[name.strip()] = float(parameter.partition("=")[2]) if parameter.strip() else 1.0
+        except ValueError:
+            continue
+    best = max(("zstd", "gzip"), key=lambda name: weights.get(name, 0.0))
+    return best if weights.get(best, 0.0) > 0 else ""
