@@ -71,6 +71,11 @@ def _image(suffix: str, name: str, family: Family, media_type: str, *, lossless:
     return TransferSyntax(f"1.2.840.10008.1.2.{suffix}", name, family, media_type, lossless=lossless)
 
 
+def _jpip(suffix: str, name: str, *, deflated: bool = False) -> TransferSyntax:
+    """Pixel data stays with its provider, (0028,7FE0) says where; the data set may be deflated (PS3.5 A.6, A.7)."""
+    return TransferSyntax(f"1.2.840.10008.1.2.4.{suffix}", name, Family.JPIP, deflated=deflated)
+
+
 def _video(suffix: str, name: str, media_type: str) -> tuple[TransferSyntax, TransferSyntax]:
     """A video syntax and its fragmentable variant (PS3.5 A.4.5 to A.4.9)."""
     uid = f"1.2.840.10008.1.2.4.{suffix}"
@@ -103,10 +108,10 @@ _TABLE: tuple[TransferSyntax, ...] = (
     _image("4.91", "JPEG 2000", _J2K, "image/jp2"),
     _image("4.92", "JPEG 2000 Part 2 Multi-component (Lossless Only)", _J2K, "image/jpx", lossless=True),
     _image("4.93", "JPEG 2000 Part 2 Multi-component", _J2K, "image/jpx"),
-    _image("4.94", "JPIP Referenced", Family.JPIP, ""),
-    _image("4.95", "JPIP Referenced Deflate", Family.JPIP, ""),
-    _image("4.204", "JPIP HTJ2K Referenced", Family.JPIP, ""),
-    _image("4.205", "JPIP HTJ2K Referenced Deflate", Family.JPIP, ""),
+    _jpip("94", "JPIP Referenced"),
+    _jpip("95", "JPIP Referenced Deflate", deflated=True),
+    _jpip("204", "JPIP HTJ2K Referenced"),
+    _jpip("205", "JPIP HTJ2K Referenced Deflate", deflated=True),
     _image("4.201", "High-Throughput JPEG 2000 (Lossless Only)", _HT, "image/jphc", lossless=True),
     _image("4.202", "High-Throughput JPEG 2000 with RPCL Options (Lossless Only)", _HT, "image/jphc", lossless=True),
     _image("4.203", "High-Throughput JPEG 2000", _HT, "image/jphc"),

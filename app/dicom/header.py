@@ -1,0 +1,121 @@
+"""From the bytes of a PS3.10 file to all that an archive keeps of it, in one pass.
+
+`parse_instance` follows what the bytes say as far as they leave one way to read them. What is odd goes to the slow reader
+(app.dicom.fallback), with the same results; what is broken or hostile is refused with a DicomError.
+
+Where this reader's JSON differs on purpose from what pydicom makes of the same file:
+    empty values      no Value at all (F.2.5), pydicom: [], [""] or [{"Alphabetic": ""}]
+    DS, IS            as in app.dicom.json_model; pydicom: always float and int
+    (0008,0005)       ISO_IR 192, as the JSON is UTF-8
+    "OB or OW" etc.   always settled; pydicom leaves some as they are in its dictionary
+    UN                as pydicom: the dictionary's VR for known tags of less than 65,535 bytes, else binary
+    big-endian words  InlineBinary in little-endian order (F.2.7)
+"""
+
+import zlib
+from dataclasses import replace
+from typing import Any
+
+from app.dicom.data_set_reader import DataSetReader, Odd
+from app.dicom.element_heads import (
+    EXPLICIT_BIG_ENDIAN,
+    EXPLICIT_LITTLE_ENDIAN,
+    EXTENDED_OFFSET_TABLE,
+    EXTENDED_OFFSET_TABLE_LENGTHS,
+    IMPLICIT_LITTLE_ENDIAN,
+    Encoding,
+)
+from app.dicom.fallback import read_with_pydicom
+from app.dicom.file_meta import FileMeta, read_file_meta, says_vr, settled_file_meta
+from app.dicom.frame_index import build_frame_index
+from app.dicom.instance import ParsedInstance
+from app.dicom.json_model import to_json_text
+from app.dicom.layout import image_pixel_of
+from app.dicom.parse_limits import ParseLimits
+from app.dicom.transfer_syntaxes import Family, TransferSyntax, transfer_syntax
+from app.errors import MalformedDicom, TruncatedDicom
+
+__all__ = ["FileMeta", "ParseLimits", "inflate_data_set", "parse_instance", "read_file_meta"]
+
+_DEFAULT_LIMITS = ParseLimits()
+
+
+def parse_instance(data: bytes | memoryview, limits: ParseLimits = _DEFAULT_LIMITS) -> ParsedInstance:
+    """The instance in a whole file.
+
+    data  bytes, or a memoryview over a mapped file: values of bulkdata and pixel data are not touched, but for the item
+          headers of encapsulated pixel data (and the first and last bytes of fragments that no table describes)
+
+    Raises NotDicom, TruncatedDicom, MalformedDicom, UnsupportedTransferSyntax; nothing else, whatever the bytes.
+    """
+    view = memoryview(data)
+    meta = settled_file_meta(view)
+    syntax = transfer_syntax(meta.transfer_syntax_uid)
+    offset = meta.dataset_offset
+    if syntax.deflated:
+        view, offset = memoryview(inflate_data_set(view[offset:], limits)), 0
+    encoding = _encoding_of(view, offset, syntax)
+    reader = DataSetReader(view, limits)
+    try:
+        dataset = reader.read_top_level(offset, encoding)
+    except Odd:
+        reader = DataSetReader(view, limits)
+        dataset = read_with_pydicom(reader, offset, encoding)
+    return _assembled(meta, syntax, reader, dataset)
+
+
+def _assembled(
+    meta: FileMeta, syntax: TransferSyntax, reader: DataSetReader, dataset: dict[str, Any]
+) -> ParsedInstance:
+    pixel_data = reader.pixel_data
+    if pixel_data is not None and syntax.encapsulated != (pixel_data.length is None):
+        written = "native" if pixel_data.length is not None else "encapsulated"
+        raise MalformedDicom(f"{written} pixel data does not go with transfer syntax {syntax.name}")
+    parsed = ParsedInstance(
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        media_storage_sop_instance_uid=meta.media_storage_sop_instance_uid,
+        dataset_offset=meta.dataset_offset,
+        dataset=dataset,
+        json=to_json_text(dataset),
+        bulkdata=tuple(reader.bulkdata),
+        pixel_data=pixel_data,
+        frame_index=b"",
+    )
+    if pixel_data is None or syntax.family is Family.JPIP:
+        return parsed
+    frame_index = build_frame_index(
+        reader.data,
+        pixel_data,
+        image_pixel_of(parsed),
+        syntax,
+        fragments=reader.fragments,
+        extended_offsets=reader.extended_value(EXTENDED_OFFSET_TABLE),
+        extended_lengths=reader.extended_value(EXTENDED_OFFSET_TABLE_LENGTHS),
+    )
+    return replace(parsed, frame_index=frame_index)
+
+
+def _encoding_of(view: memoryview, offset: int, syntax: TransferSyntax) -> Encoding:
+    """How the data set is written. When its first element contradicts the transfer syntax, the element is right."""
+    if syntax.big_endian:
+        return EXPLICIT_BIG_ENDIAN
+    if offset + 8 > len(view):
+        return IMPLICIT_LITTLE_ENDIAN if syntax.implicit_vr else EXPLICIT_LITTLE_ENDIAN
+    return EXPLICIT_LITTLE_ENDIAN if says_vr(view, offset) else IMPLICIT_LITTLE_ENDIAN
+
+
+def inflate_data_set(deflated: bytes | memoryview, limits: ParseLimits = _DEFAULT_LIMITS) -> bytes:
+    """The data set of a deflated transfer syntax from the bytes behind the file meta information (PS3.5 A.5).
+
+    Raises MalformedDicom beyond `limits.max_inflated_bytes` or for bytes that are not deflated, TruncatedDicom.
+    """
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = stream.decompress(deflated, limits.max_inflated_bytes + 1)
+    except zlib.error:
+        raise MalformedDicom("the deflated data set cannot be inflated") from None
+    if len(inflated) > limits.max_inflated_bytes:
+        raise MalformedDicom(f"the data set inflates to more than {limits.max_inflated_bytes} bytes")
+    if not stream.eof:
+        raise TruncatedDicom("the deflated data set has no end")
+    return inflated

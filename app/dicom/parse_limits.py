@@ -1,0 +1,21 @@
+"""Bounds on what one file may make a reader do."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ParseLimits:
+    """max_depth            of nested sequences
+    max_elements          of all data sets together, sequence items counted as well
+    max_inflated_bytes    of a deflated data set
+    max_header_bytes      of all that is not bulkdata
+    max_fallback_bytes    of the same, in a file that only the slow reader can follow
+    bulkdata_threshold    longer values become bulkdata, where their VR allows it
+    """
+
+    max_depth: int = 64
+    max_elements: int = 5_000_000
+    max_inflated_bytes: int = 1 << 29
+    max_header_bytes: int = 1 << 29
+    max_fallback_bytes: int = 1 << 22
+    bulkdata_threshold: int = 1024
