@@ -70,6 +70,8 @@ async def sweep(
             await judge()
     await judge()
     repaired = await _repair_sidecars(archive, delete)
+    if delete:
+        await archive.blobs.remove_stale_spool(grace)
     return SweepReport(delete, blobs, strays, stray_bytes, expired, expired_bytes, repaired, tuple(keys))
 
 

@@ -1,0 +1,36 @@
+"""An archive on both databases, with blobs in a real folder."""
+
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.blobs.local import LocalBlobStore
+from app.db.engine import Database
+from app.db.ingest import DuplicatePolicy
+from app.services.archive import Archive
+from tests.support.databases import database_url, db, postgres_template, sqlite_template
+
+__all__ = ["database_url", "db", "postgres_template", "sqlite_template"]
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def archive(db: Database, tmp_path: Path, threads: ThreadPoolExecutor) -> AsyncIterator[Archive]:
+    blobs = LocalBlobStore(tmp_path / "blobs", sync=False)
+    yield Archive(db, blobs, threads, retention=timedelta(days=30))
+    await blobs.close()
+
+
+@pytest.fixture
+def keeping(archive: Archive) -> Archive:
+    """The same archive with GANTRY_DUPLICATES=keep."""
+    return replace(archive, duplicates=DuplicatePolicy.KEEP)
