@@ -29,15 +29,17 @@ class CompressText:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await self.app(scope, receive, _Sender(send, _coding(Headers(scope=scope).get("accept-encoding", ""))).send)
+        coding = _coding(Headers(scope=scope).get("accept-encoding", ""))
+        await self.app(scope, receive, _Sender(send, coding, bool(scope.get("gantry.head"))).send)
 
 
 class _Sender:
     """Holds the head of the answer back until its first body message tells how long it is."""
 
-    def __init__(self, send: Send, coding: str) -> None:
+    def __init__(self, send: Send, coding: str, is_head: bool) -> None:
         self._send = send
         self._coding = coding
+        self._is_head = is_head
         self._start: Message | None = None
         self._stream: zlib._Compress | zstandard.ZstdCompressionObj | None = None
 
@@ -57,11 +59,12 @@ class _Sender:
         body, more = message.get("body", b""), message.get("more_body", False)
         if self._start is not None:
             start, self._start = self._start, None
-            if not more and len(body) < MINIMUM_BYTES:
+            headers = MutableHeaders(raw=start["headers"])
+            streamed = "content-length" not in headers  # to HEAD such a body is not sent, whatever its size
+            if not more and len(body) < MINIMUM_BYTES and not (self._is_head and streamed):
                 await self._send(start)
                 await self._send(message)
                 return
-            headers = MutableHeaders(raw=start["headers"])
             headers["content-encoding"] = self._coding
             del headers["content-length"]
             etag = headers.get("etag")
@@ -69,7 +72,7 @@ class _Sender:
                 # The coded bytes are others than those that the strong tag names (RFC 9110 8.8.3.3).
                 headers["etag"] = f"W/{etag}"
             self._stream = _compressor(self._coding)
-            if not more:
+            if not more and not (self._is_head and streamed):
                 body = self._stream.compress(body) + self._stream.flush()
                 headers["content-length"] = str(len(body))
                 await self._send(start)

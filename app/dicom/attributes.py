@@ -7,6 +7,7 @@ value that is not what its VR says: such a value is kept as text that no range a
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -73,6 +74,7 @@ COMPUTED: frozenset[str] = frozenset(TAGS[keyword] for keyword in data.COMPUTED_
 _TIMEZONE = TAGS["TimezoneOffsetFromUTC"]
 
 
+@lru_cache(maxsize=8192)
 def level_of(tag: str) -> Level:
     """The level of an attribute; of a nested one, ask for its outermost sequence. Private ones are of the instance."""
     if tag in _SERIES:
@@ -227,11 +229,10 @@ def series_attributes(dataset: DicomJson) -> dict[str, Any]:
 def _attributes(dataset: DicomJson, level: Level) -> dict[str, Any]:
     chosen = {}
     for tag in sorted(dataset):
-        if tag in COMPUTED or (level_of(tag) is not level and tag != _TIMEZONE):
-            continue
-        element = without_bulkdata(dataset[tag])
-        if element is not None and not _is_large(element):
-            chosen[tag] = element
+        if (level_of(tag) is level or tag == _TIMEZONE) and tag not in COMPUTED:
+            element = without_bulkdata(dataset[tag])
+            if element is not None and not _is_large(element):
+                chosen[tag] = element
     return chosen
 
 
@@ -249,7 +250,14 @@ def without_bulkdata(element: Any) -> dict[str, Any] | None:
 
 
 def _is_large(element: dict[str, Any]) -> bool:
+    values = values_of(element)
+    if "InlineBinary" not in element and len(values) < 100 and all(_is_short(value) for value in values):
+        return False  # nearly all: nothing to be written out for that
     return len(orjson.dumps(element)) > MAX_ATTRIBUTE_BYTES
+
+
+def _is_short(value: Any) -> bool:
+    return len(value) < 100 if isinstance(value, str) else value is None or isinstance(value, int | float)
 
 
 def study_columns(dataset: DicomJson) -> dict[str, object]:

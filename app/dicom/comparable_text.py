@@ -4,6 +4,7 @@ import math
 
 from app.dicom.date_times import normalise_date, normalise_time
 from app.dicom.person_names import fold_name
+from app.dicom.plain_text import clean_text
 
 # Longer values are compared by their beginning. Four bytes a character at most, so that an index row of PostgreSQL
 # (limit about 2,700 bytes) always holds one. Only the VRs of unlimited text are affected, see INDEXABLE_VRS.
@@ -13,14 +14,6 @@ _MAX_NUMBER = 64
 NUMBER_VRS = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
 # VRs with values that fit; LT, ST, UT, UC and UR may be long, DT needs the offset of its object, the rest is binary.
 INDEXABLE_VRS = frozenset({"AE", "AS", "AT", "CS", "DA", "LO", "PN", "SH", "TM", "UI"}) | NUMBER_VRS
-
-
-def clean_text(text: str) -> str:
-    """Without padding and without what a database cannot hold (NUL, lone surrogates)."""
-    text = text.replace("\0", "").strip(" ")
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def bounded(text: str) -> str:

@@ -9,6 +9,8 @@ that it names (`1000` is 10:00:00 to 10:00:59.999999).
 import re
 from datetime import date
 
+from app.dicom.plain_text import clean_text
+
 INVALID = "!"
 FIRST_DATE, LAST_DATE = "0", ":"  # every valid date or time sorts between them
 DAY = 24 * 60 * 60 * 1_000_000  # microseconds
@@ -27,7 +29,7 @@ _OFFSET = re.compile(r"([+-])([0-9]{2})([0-9]{2})", re.ASCII)
 
 def normalise_date(text: str) -> str:
     """`YYYYMMDD`, "" for an empty value, `!...` for what is not a date."""
-    text = text.strip(" \0")[:_MAX_TEXT]
+    text = clean_text(text[:_MAX_TEXT])
     if not text:
         return ""
     found = _DATE.fullmatch(text)
@@ -38,7 +40,7 @@ def normalise_date(text: str) -> str:
 
 def normalise_time(text: str) -> str:
     """`HHMMSS.FFFFFF`, filled up with zeros, "" for an empty value, `!...` for what is not a time."""
-    text = text.strip(" \0")[:_MAX_TEXT]
+    text = clean_text(text[:_MAX_TEXT])
     if not text:
         return ""
     interval = time_interval(text)

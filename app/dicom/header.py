@@ -9,7 +9,11 @@ Where this reader's JSON differs on purpose from what pydicom makes of the same 
     (0008,0005)       ISO_IR 192, as the JSON is UTF-8
     "OB or OW" etc.   always settled; pydicom leaves some as they are in its dictionary
     UN                as pydicom: the dictionary's VR for known tags of less than 65,535 bytes, else binary
+    unknown VRs       (not in PS3.5) as UN
+    wrong lengths     of numbers: VR UN and binary; pydicom tries other VRs
     big-endian words  InlineBinary in little-endian order (F.2.7)
+    LUT Descriptor    first value unsigned in Implicit VR too (pydicom: in Explicit VR)
+    texts             NUL left out; escape sequences of sets that are not declared, and of ISO 2022 IR 58, are understood
 """
 
 import zlib
@@ -33,18 +37,25 @@ from app.dicom.json_model import to_json_text
 from app.dicom.layout import image_pixel_of
 from app.dicom.parse_limits import ParseLimits
 from app.dicom.transfer_syntaxes import Family, TransferSyntax, transfer_syntax
-from app.errors import MalformedDicom, TruncatedDicom
+from app.errors import DicomError, MalformedDicom, TruncatedDicom
 
-__all__ = ["FileMeta", "ParseLimits", "inflate_data_set", "parse_instance", "read_file_meta"]
+__all__ = ["FileMeta", "NotQuick", "ParseLimits", "inflate_data_set", "parse_instance", "read_file_meta"]
 
 _DEFAULT_LIMITS = ParseLimits()
 
 
-def parse_instance(data: bytes | memoryview, limits: ParseLimits = _DEFAULT_LIMITS) -> ParsedInstance:
+class NotQuick(DicomError):
+    """The file is readable only by means that may take long: inflating, or the slow reader."""
+
+
+def parse_instance(
+    data: bytes | memoryview, limits: ParseLimits = _DEFAULT_LIMITS, *, quick: bool = False
+) -> ParsedInstance:
     """The instance in a whole file.
 
     data  bytes, or a memoryview over a mapped file: values of bulkdata and pixel data are not touched, but for the item
           headers of encapsulated pixel data (and the first and last bytes of fragments that no table describes)
+    quick raise NotQuick where reading takes more than one fast pass: the caller then reads elsewhere, in a thread say
 
     Raises NotDicom, TruncatedDicom, MalformedDicom, UnsupportedTransferSyntax; nothing else, whatever the bytes.
     """
@@ -53,12 +64,16 @@ def parse_instance(data: bytes | memoryview, limits: ParseLimits = _DEFAULT_LIMI
     syntax = transfer_syntax(meta.transfer_syntax_uid)
     offset = meta.dataset_offset
     if syntax.deflated:
+        if quick:
+            raise NotQuick("the data set is deflated")
         view, offset = memoryview(inflate_data_set(view[offset:], limits)), 0
     encoding = _encoding_of(view, offset, syntax)
     reader = DataSetReader(view, limits)
     try:
         dataset = reader.read_top_level(offset, encoding)
-    except Odd:
+    except Odd as oddity:
+        if quick:
+            raise NotQuick("the data set is odd") from oddity
         reader = DataSetReader(view, limits)
         dataset = read_with_pydicom(reader, offset, encoding)
     return _assembled(meta, syntax, reader, dataset)

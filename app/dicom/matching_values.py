@@ -23,7 +23,7 @@ from typing import Any
 
 from app.dicom import date_times
 from app.dicom.attributes import KEYWORDS, TAGS, elements_at, level_of, real_tags, values_of
-from app.dicom.comparable_text import NUMBER_VRS, clean_text, comparable, number_text
+from app.dicom.comparable_text import NUMBER_VRS, comparable, number_text
 from app.dicom.instance import DicomJson
 from app.dicom.matching import (
     AttributeMatch,
@@ -40,6 +40,7 @@ from app.dicom.matching import (
     Wildcard,
 )
 from app.dicom.person_names import fold_name, folded_groups, name_words, spelling
+from app.dicom.plain_text import clean_text
 from app.dicom.wildcards import ANY, ONE, WILDCARD_VRS, matches_pattern, prepare, prepare_name
 
 _MAX_UNKNOWN = 4096  # bytes of a UN value that are looked at as text

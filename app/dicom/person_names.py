@@ -13,6 +13,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from app.dicom.plain_text import clean_text
+
 GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 # PS3.5 allows 64 characters a group; what is longer is compared by its beginning, so that an index row stays small.
 MAX_FOLDED = 256
@@ -54,8 +56,8 @@ def fold_name(text: str) -> str:
 
     `Müller`, `MULLER ^` and `muller` become `muller`. At most MAX_FOLDED characters.
     """
-    folded = _unmarked(_unmarked(text[:MAX_FOLDED]).casefold()).translate(_LETTERS)
-    folded = unicodedata.normalize("NFC", folded).replace("\0", "")
+    folded = _unmarked(_unmarked(clean_text(text[:MAX_FOLDED])).casefold()).translate(_LETTERS)
+    folded = unicodedata.normalize("NFC", folded)
     components = [" ".join(component.split()) for component in folded.split("^")]
     return "^".join(components).rstrip("^ ")[:MAX_FOLDED].rstrip("^ ")
 

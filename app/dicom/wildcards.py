@@ -7,8 +7,8 @@ so that folding a name cannot turn a full-width asterisk into one. `%`, `_`, `[`
 import re
 from functools import lru_cache
 
-from app.dicom.comparable_text import clean_text
 from app.dicom.person_names import fold_name
+from app.dicom.plain_text import clean_text
 
 # Noncharacters: no text that was decoded from a file or a URL has a use for them.
 ANY, ONE = "\ufdd0", "\ufdd1"

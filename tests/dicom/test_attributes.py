@@ -220,8 +220,9 @@ def test_a_number_that_is_none(number: object) -> None:
     assert series_columns({"00200011": {"vr": "IS", "Value": [number]}})["series_number"] is None
 
 
+_ANY_CHARACTER = st.characters(categories=["L", "M", "N", "P", "S", "Z", "C"]) | st.sampled_from("\0\ud800")
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(_ANY_CHARACTER),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=8,
 )

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dicom.comparable_text import MAX_COMPARABLE, bounded, clean_text, comparable, number_text, whole_number
+from app.dicom.comparable_text import MAX_COMPARABLE, bounded, comparable, number_text, whole_number
+from app.dicom.plain_text import clean_text
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,10 @@ def plain(value: object) -> object:
     if isinstance(value, str):
         text = value.strip(" \0")
         try:
-            return float(text)
+            value = float(text)
         except ValueError:
             return text or None
-    return value if value is None else float(value)
+    if value is None:
+        return None
+    number = float(value)
+    return number if number == number else "NaN"

@@ -113,7 +113,7 @@ def without_bulkdata(parsed: ParsedInstance, data: bytes) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:Value exceeds:UserWarning", "ignore:Invalid value:UserWarning")
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=100, deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=50, deadline=None)
 @given(values=datasets(), undefined=st.booleans())
 def test_same_json_in_every_encoding(values: dict[str, Any], undefined: bool) -> None:
     results = []
