@@ -10,10 +10,13 @@ NULL handling. Dates are `YYYYMMDD`, times `HHMMSS.FFFFFF` filled up with zeros.
 lower-cased and accent-folded (app.dicom.attributes.fold_name), for matching only; the name as it was sent is in `attributes`.
 """
 
+from datetime import UTC, datetime
+
 from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -22,6 +25,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     text,
 )
@@ -30,6 +34,20 @@ from sqlalchemy import (
 RowId = BigInteger().with_variant(Integer, "sqlite")
 # UIDs, keys and codes are compared byte by byte, whatever the locale of the server; it also lets LIKE 'prefix%' use the index.
 Code = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+class Instant(TypeDecorator[datetime]):
+    """Aware datetimes in, aware datetimes in UTC out; SQLite itself keeps no offset."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
 
 metadata = MetaData(
     naming_convention={
@@ -64,8 +82,8 @@ studies = Table(
     _code("timezone_offset"),
     # DICOM JSON text of every patient- and study-level attribute known (UTF-8).
     Column("attributes", LargeBinary, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
 )
 Index("ix_studies_study_date_id", studies.c.study_date.desc(), studies.c.id.desc())
 for _name in (
@@ -104,8 +122,8 @@ series = Table(
     Column("number_of_instances", BigInteger, nullable=False, server_default=text("0")),
     # DICOM JSON text of every series-level attribute known (UTF-8).
     Column("attributes", LargeBinary, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
     UniqueConstraint("study_id", "series_instance_uid"),
 )
 Index("ix_series_series_instance_uid", series.c.series_instance_uid)
@@ -131,7 +149,7 @@ instances = Table(
     Column("bulkdata", LargeBinary, nullable=False),
     # zstd of the prepared metadata text (app.dicom.instance.ParsedInstance.json).
     Column("metadata", LargeBinary, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", Instant, nullable=False),
     UniqueConstraint("series_id", "sop_instance_uid"),
 )
 Index("ix_instances_sop_instance_uid", instances.c.sop_instance_uid)
@@ -187,8 +205,8 @@ tombstones = Table(
     Column("blob_key", Code, nullable=False, unique=True),
     Column("size", BigInteger, nullable=False),
     Column("digest", Code, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
 )
 Index(
     "ix_tombstones_uids",

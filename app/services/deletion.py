@@ -27,7 +27,7 @@ async def delete(archive: Archive, ref: Reference) -> int:
 async def restore(archive: Archive, ref: Reference) -> list[InstanceRef]:
     """Bring back the newest deleted content of every instance below `ref` that is not stored now.
 
-    For an instance that is stored, its newest replaced content comes back instead, and what is there now is replaced.
+    When `ref` is an instance that is stored, its newest replaced content comes back, and what is there now is replaced.
     Returns what was restored. Raises NotFound when there is nothing to bring back.
     """
     tombstones = await restorable(archive.db, ref)

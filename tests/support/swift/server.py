@@ -8,7 +8,6 @@ Swift's own protocol and asks for no credentials: the tests look behind the stor
 import json
 import os
 import pickle
-import pwd
 import sys
 import time
 from pathlib import Path
@@ -32,7 +31,6 @@ COMMON = """\
 [DEFAULT]
 bind_ip = 127.0.0.1
 bind_port = {port}
-user = {user}
 swift_dir = {folder}
 devices = {folder}/devices
 mount_check = false
@@ -133,17 +131,16 @@ def write_settings(folder, ports, secret):
     (folder / "swift.conf").write_text(
         "[swift-hash]\nswift_hash_path_suffix = tests\n[storage-policy:0]\nname = single\ndefault = yes\n"
     )
-    user = pwd.getpwuid(os.geteuid()).pw_name
     for service in STORAGE:
         builder = RingBuilder(4, 1, 0)
         device = {"id": 0, "region": 1, "zone": 1, "weight": 1.0, "ip": "127.0.0.1", "device": DEVICE}
         builder.add_dev({**device, "port": ports[service]})
         builder.rebalance(seed=1)
         builder.get_ring().save(str(folder / f"{service}.ring.gz"))
-        common = COMMON.format(port=ports[service], user=user, folder=folder)
+        common = COMMON.format(port=ports[service], folder=folder)
         (folder / f"{service}.conf").write_text(common + STORAGE_SERVICE.format(service=service))
     for door, pipeline in (("s3", S3_PIPELINE), ("raw", RAW_PIPELINE)):
-        common = COMMON.format(port=ports[door], user=user, folder=folder)
+        common = COMMON.format(port=ports[door], folder=folder)
         (folder / f"{door}.conf").write_text(common + PROXY.format(pipeline=pipeline, secret=secret))
 
 

@@ -1,0 +1,67 @@
+"""Make stored instances known: rows for a batch of records whose blobs are durable already, in one short transaction."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+
+from app.db.any_of import any_of
+from app.db.engine import Database, reading, transact
+from app.db.ingest_rows import prepare
+from app.db.ingest_transaction import Batch, IngestResult, StudyChanges, write_batch
+from app.db.ingest_verdicts import DuplicatePolicy, Outcome
+from app.db.tables import instances, series, studies
+from app.dicom.instance import InstanceRecord
+from app.dicom.references import InstanceRef
+
+__all__ = ["DuplicatePolicy", "IngestResult", "Outcome", "find_digests", "ingest"]
+
+
+async def ingest(
+    db: Database,
+    records: Sequence[InstanceRecord],
+    *,
+    duplicates: DuplicatePolicy,
+    retention: timedelta,
+    now: datetime | None = None,
+    restoring: bool = False,
+) -> list[IngestResult]:
+    """Insert or replace rows; committed on return, all or nothing. One result per record, in their order.
+
+    The same instance twice in a batch: the first counts as stored, the second is judged against it. `restoring`: the
+    blobs are those of tombstones, which go in the same transaction; no surplus is reported then.
+    Raises DatabaseUnavailable, OutOfSpace; when restoring also Gone, if a tombstone has expired.
+    """
+    if not records:
+        return []
+    prepared = await asyncio.to_thread(prepare, records, db.searchable)
+    stored_at = now or datetime.now(UTC)
+    batch = Batch(db, prepared, duplicates, stored_at, stored_at + retention, restoring)
+    if db.dialect == "postgresql":
+        try:
+            return await transact(db, lambda connection: write_batch(connection, batch, exclusive=False))
+        except StudyChanges:
+            pass  # rare: instances of one study mostly agree about it
+    return await transact(db, lambda connection: write_batch(connection, batch, exclusive=True))
+
+
+async def find_digests(db: Database, refs: Sequence[InstanceRef]) -> dict[InstanceRef, str]:
+    """Digests of those instances that are stored. Raises DatabaseUnavailable."""
+    wanted = set(refs)
+    if not wanted:
+        return {}
+    study, one, instance = studies.c.study_instance_uid, series.c.series_instance_uid, instances.c.sop_instance_uid
+    statement = (
+        select(study, one, instance, instances.c.digest)
+        .select_from(studies)
+        .join(series, series.c.study_id == studies.c.id)
+        .join(instances, instances.c.series_id == series.c.id)
+        .where(any_of(db.dialect, study, sorted({ref.study_instance_uid for ref in wanted})))
+        .where(any_of(db.dialect, one, sorted({ref.series_instance_uid for ref in wanted})))
+        .where(any_of(db.dialect, instance, sorted({ref.sop_instance_uid for ref in wanted})))
+    )
+    async with reading(db) as connection:
+        rows = (await connection.execute(statement)).all()
+    found = {InstanceRef(*row[:3]): row.digest for row in rows}
+    return {ref: digest for ref, digest in found.items() if ref in wanted}

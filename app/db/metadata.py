@@ -1,0 +1,101 @@
+"""Prepared metadata: its versions, and the text of each instance as it was prepared when stored."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import zstandard
+from sqlalchemy import func, select
+
+from app.db.any_of import any_of
+from app.db.engine import Database, reading
+from app.db.locate import READING_ORDER, AnyRow, below, raise_missing
+from app.db.tables import instances, series, studies
+from app.dicom.references import InstanceRef, Reference
+
+PAGE_INSTANCES = 256
+PAGE_BYTES = 1024 * 1024  # compressed
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesVersion:
+    """version grows with every change of the series or of an instance in it; updated_at is the time of the last (UTC)."""
+
+    series_instance_uid: str
+    version: int
+    updated_at: datetime
+
+
+async def series_versions(db: Database, ref: Reference) -> tuple[SeriesVersion, ...]:
+    """Versions of the series that `ref` is, is in, or has, by Series Instance UID. Raises NotFound, Gone, DatabaseUnavailable."""
+    statement = (
+        select(series.c.series_instance_uid, series.c.version, series.c.updated_at)
+        .select_from(studies)
+        .join(series, series.c.study_id == studies.c.id)
+        .order_by(series.c.series_instance_uid)
+    )
+    if isinstance(ref, InstanceRef):
+        statement = statement.join(instances, instances.c.series_id == series.c.id)
+    async with reading(db) as connection:
+        rows = (await connection.execute(below(statement, ref))).all()
+    if not rows:
+        await raise_missing(db, ref)
+    return tuple(SeriesVersion(*row) for row in rows)
+
+
+async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[InstanceRef, bytes]]:
+    """Prepared JSON text of each instance below `ref`, in the order of locate_instances.
+
+    BulkDataURIs still begin with INSTANCE_URL_MARK. Memory is bounded by a page, no connection is held between items,
+    and an instance deleted meanwhile is left out. Raises NotFound, Gone (before the first item), DatabaseUnavailable.
+    """
+    # Ids and sizes first: pages are then fetched by id, without sorting the whole series again for each.
+    statement = (
+        select(instances.c.id, func.length(instances.c.metadata))
+        .select_from(studies)
+        .join(series, series.c.study_id == studies.c.id)
+        .join(instances, instances.c.series_id == series.c.id)
+        .order_by(*READING_ORDER)
+    )
+    async with reading(db) as connection:
+        rows = (await connection.execute(below(statement, ref))).all()
+    if not rows:
+        await raise_missing(db, ref)
+    decompressor = zstandard.ZstdDecompressor()
+    for page in _pages(rows):
+        found = await _fetch(db, page)
+        for row_id in page:
+            if row_id in found:
+                study, one, instance, _, packed = found.pop(row_id)
+                yield InstanceRef(study, one, instance), decompressor.decompress(packed)
+
+
+def _pages(rows: Sequence[AnyRow]) -> list[list[int]]:
+    """Ids in groups of bounded number and size; never an empty group."""
+    pages: list[list[int]] = [[]]
+    size = 0
+    for row_id, length in rows:
+        if pages[-1] and (size + length > PAGE_BYTES or len(pages[-1]) == PAGE_INSTANCES):
+            pages.append([])
+            size = 0
+        pages[-1].append(row_id)
+        size += length
+    return pages
+
+
+async def _fetch(db: Database, ids: Sequence[int]) -> dict[int, AnyRow]:
+    statement = (
+        select(
+            studies.c.study_instance_uid,
+            series.c.series_instance_uid,
+            instances.c.sop_instance_uid,
+            instances.c.id,
+            instances.c.metadata,
+        )
+        .select_from(instances)
+        .join(series, series.c.id == instances.c.series_id)
+        .join(studies, studies.c.id == instances.c.study_id)
+        .where(any_of(db.dialect, instances.c.id, ids))
+    )
+    async with reading(db) as connection:
+        return {row.id: row for row in await connection.execute(statement)}

@@ -1,0 +1,122 @@
+"""Which attributes the results of a search hold (PS3.18 section 10.6.3.3).
+
+Returned are the default attributes of the level (and of the levels above that the resource does not name: `/series` adds the
+study's, `/instances` the study's and series', `/studies/{s}/instances` the series'), the match keys and the includes, of the
+level or above. Of type R, of match keys and of includes an unknown value is returned empty.
+"""
+
+from dataclasses import dataclass, field
+
+from app.dicom.attributes import DEFAULT_RETURNED, LEVEL_NUMBER, level_of
+from app.dicom.matching import AttributePath, DateTimeRange, Level, SearchQuery
+
+# What is returned of a sequence's items: per tag its VR, or a tree of its own.
+Tree = dict[str, "str | Tree"]
+
+
+@dataclass(slots=True)
+class LevelProjection:
+    """What is returned of the data set of one level.
+
+    everything  whatever there is
+    required    returned even if unknown, with the VR
+    known       returned if it has a value
+    nested      sequences of whose items only a part is returned
+    private     paths of private attributes, whose tags depend on the data set
+    """
+
+    everything: bool = False
+    required: dict[str, str] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
+    nested: dict[str, Tree] = field(default_factory=dict)
+    private: list[AttributePath] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.everything or self.required or self.known or self.nested or self.private)
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """What the results of a search at `level` hold, per level that they draw from."""
+
+    level: Level
+    of: dict[Level, LevelProjection]
+
+    def returns(self, tag: str) -> bool:
+        """Whether an attribute is returned by name."""
+        return any(tag in level.required or tag in level.known for level in self.of.values())
+
+
+def default_levels(query: SearchQuery) -> tuple[Level, ...]:
+    """The levels whose default attributes are returned (PS3.18 sections 10.6.3.3.1 to 10.6.3.3.3)."""
+    levels = [query.level]
+    if query.level is Level.INSTANCE and query.series_instance_uid is None:
+        levels.append(Level.SERIES)
+    if query.level is not Level.STUDY and query.study_instance_uid is None:
+        levels.append(Level.STUDY)
+    return tuple(levels)
+
+
+def projection_of(query: SearchQuery) -> Projection:
+    """What a search returns."""
+    chosen = {level: LevelProjection() for level in Level if LEVEL_NUMBER[level] <= LEVEL_NUMBER[query.level]}
+    for level in default_levels(query):
+        _add_defaults(chosen[level], level)
+        chosen[level].everything = query.include_all
+    for path in _asked(query):
+        wanted = chosen.get(level_of(path.tags[0]))
+        if wanted is not None:
+            _add(wanted, path)
+    for wanted in chosen.values():
+        for tag in wanted.required.keys() & wanted.nested.keys():
+            if wanted.required[tag] == "SQ" and _is_asked_whole(query, tag):
+                del wanted.nested[tag]
+    return Projection(query.level, chosen)
+
+
+def _asked(query: SearchQuery) -> list[AttributePath]:
+    paths = list(query.includes)
+    for match in query.matches:
+        paths.append(match.path)
+        if isinstance(match.rule, DateTimeRange):
+            paths.append(match.rule.time_path)
+    return paths
+
+
+def _is_asked_whole(query: SearchQuery, tag: str) -> bool:
+    return any(path.tags == (tag,) for path in _asked(query))
+
+
+def _add_defaults(wanted: LevelProjection, level: Level) -> None:
+    for attribute in DEFAULT_RETURNED[level]:
+        path = attribute.path
+        if len(path.tags) > 1:
+            _add_nested(wanted.nested, path)
+        elif path.vr != "SQ":  # of a sequence, the default attributes of its items are named one by one
+            if attribute.type == "C":
+                wanted.known.add(path.tags[0])
+            else:
+                wanted.required[path.tags[0]] = path.vr
+
+
+def _add(wanted: LevelProjection, path: AttributePath) -> None:
+    if any(path.creators):
+        wanted.private.append(path)
+        return
+    if len(path.tags) > 1:
+        _add_nested(wanted.nested, path)
+        wanted.required[path.tags[0]] = "SQ"
+    else:
+        wanted.required[path.tags[0]] = path.vr
+
+
+def _add_nested(sequences: dict[str, Tree], path: AttributePath) -> None:
+    tree = sequences.setdefault(path.tags[0], {})
+    for tag in path.tags[1:-1]:
+        inner = tree.get(tag)
+        if not isinstance(inner, dict):
+            inner = {}
+            tree[tag] = inner
+        tree = inner
+    tree.setdefault(path.tags[-1], path.vr)

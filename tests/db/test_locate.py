@@ -1,0 +1,211 @@
+"""Finding instances, frames and bulkdata: one statement each."""
+
+import itertools
+import struct
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.db.deletion import delete
+from app.db.engine import Database
+from app.db.ingest import DuplicatePolicy, ingest
+from app.db.locate import (
+    _MAX_SLICES,
+    _ONE_RUN_PER_FRAME,
+    WHOLE_INDEX,
+    _entry_runs,
+    _sparse_index,
+    locate_bulkdata,
+    locate_frames,
+    locate_instance,
+    locate_instances,
+)
+from app.dicom import frame_index
+from app.dicom.bulkdata import find_bulkdata
+from app.dicom.frame_index import HEAD_SIZE, frame_count
+from app.dicom.instance import InstanceRecord
+from app.dicom.layout import InstanceLayout
+from app.dicom.references import InstanceRef, Reference, SeriesRef, StudyRef
+from app.errors import Gone, NotFound
+from tests.support.databases import StatementCounter
+from tests.support.records import make_record
+
+MONTH = timedelta(days=30)
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+LARGE = 5000  # frames whose index is larger than what is fetched whole
+
+
+async def store(db: Database, *records: InstanceRecord) -> None:
+    await ingest(db, records, duplicates=DuplicatePolicy.REPLACE, retention=MONTH)
+
+
+def multi_frame(frames: int) -> InstanceRecord:
+    fragments = [b"\xff\xd8" + bytes([number % 256]) * (2 + 2 * (number % 7)) + b"\xff\xd9" for number in range(frames)]
+    return make_record(frames=frames, transfer_syntax=JPEG_BASELINE, pixel_bytes=fragments)
+
+
+async def test_an_instance_is_located_by_one_statement(db: Database, statement_counter: StatementCounter) -> None:
+    record = make_record()
+    await store(db, record, make_record(record.ref.study_instance_uid, record.ref.series_instance_uid))
+    with statement_counter.counting(1):
+        location = await locate_instance(db, record.ref)
+    assert location.ref == record.ref
+    assert (location.digest, location.size, location.blob_key) == (record.digest, record.size, record.blob_key)
+    assert location.sop_class_uid == record.sop_class_uid
+    assert location.transfer_syntax_uid == record.parsed.transfer_syntax_uid
+    image = InstanceLayout.from_json(location.layout).image
+    assert image is not None
+    assert (image.rows, image.columns) == (4, 4)
+    assert location.created_at.utcoffset() == timedelta(0)
+
+
+async def test_instances_come_in_reading_order(db: Database) -> None:
+    records = [
+        make_record("1.2", "1.2.2", "1.2.2.9", SeriesNumber="2", InstanceNumber="1"),
+        make_record("1.2", "1.2.9", "1.2.9.1", SeriesNumber="1", InstanceNumber="10"),
+        make_record("1.2", "1.2.9", "1.2.9.3", SeriesNumber="1", InstanceNumber="9"),
+        make_record("1.2", "1.2.9", "1.2.9.2", SeriesNumber="1", InstanceNumber="9"),
+        make_record("1.2", "1.2.9", "1.2.9.0", SeriesNumber="1", InstanceNumber=""),
+        make_record("1.2", "1.2.1", "1.2.1.1", SeriesNumber="", InstanceNumber="1"),
+    ]
+    await store(db, *records)
+    found = [location.ref.sop_instance_uid for location in await locate_instances(db, StudyRef("1.2"))]
+    assert found == ["1.2.9.2", "1.2.9.3", "1.2.9.1", "1.2.9.0", "1.2.2.9", "1.2.1.1"]
+    found = [location.ref.sop_instance_uid for location in await locate_instances(db, SeriesRef("1.2", "1.2.9"))]
+    assert found == ["1.2.9.2", "1.2.9.3", "1.2.9.1", "1.2.9.0"]
+    (one,) = await locate_instances(db, records[0].ref)
+    assert one == await locate_instance(db, records[0].ref)
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [StudyRef("1.9"), SeriesRef("1.2", "1.9"), InstanceRef("1.2", "1.2.1", "1.9"), InstanceRef("1.9", "1", "1.3")],
+)
+async def test_what_is_not_there_is_not_found(db: Database, ref: Reference) -> None:
+    await store(db, make_record("1.2", "1.2.1", "1.3"))
+    with pytest.raises(NotFound) as caught:
+        await locate_instances(db, ref)
+    assert not isinstance(caught.value, Gone)
+    if isinstance(ref, InstanceRef):
+        for locate in (locate_instance, locate_bulkdata):
+            with pytest.raises(NotFound):
+                await locate(db, ref)
+        with pytest.raises(NotFound):
+            await locate_frames(db, ref, [1])
+
+
+async def test_what_was_deleted_is_gone(db: Database) -> None:
+    record, neighbour = make_record("1.2", "1.2.1", "1.3"), make_record("1.2", "1.2.2", "1.4")
+    await store(db, record, neighbour)
+    await delete(db, record.ref, retention=MONTH)
+    for ref in (record.ref, record.ref.series):
+        with pytest.raises(Gone):
+            await locate_instances(db, ref)
+    with pytest.raises(Gone):
+        await locate_frames(db, record.ref, [1])
+    assert len(await locate_instances(db, record.ref.study)) == 1
+    await delete(db, neighbour.ref.study, retention=MONTH)
+    with pytest.raises(Gone):
+        await locate_instances(db, record.ref.study)
+
+
+async def test_what_was_replaced_is_not_gone_but_there(db: Database) -> None:
+    await store(db, make_record("1.2", "1.2.1", "1.3", InstanceNumber="1"))
+    other = make_record("1.2", "1.2.1", "1.3", InstanceNumber="2")
+    await store(db, other)
+    assert (await locate_instance(db, other.ref)).digest == other.digest
+
+
+@pytest.mark.parametrize("numbers", [[1], [LARGE], [3, 1, 2], [7, 7], [1, 9, 17, 4000, LARGE], list(range(100, 200))])
+async def test_frames_of_a_large_index_by_one_statement(
+    db: Database, statement_counter: StatementCounter, numbers: list[int]
+) -> None:
+    record = multi_frame(LARGE)
+    assert len(record.parsed.frame_index) > WHOLE_INDEX
+    await store(db, record)
+    with statement_counter.counting(1):
+        location, packed = await locate_frames(db, record.ref, numbers)
+    assert location.digest == record.digest
+    assert frame_count(packed) == LARGE
+    expected = frame_index.locate_frames(record.parsed.frame_index, numbers)
+    assert frame_index.locate_frames(packed, numbers) == expected
+    if max(numbers) < 4000:  # the rest was not fetched
+        assert not any(packed[-_tail(numbers) :])
+
+
+def _tail(numbers: list[int]) -> int:
+    return (LARGE - max(numbers)) * 16
+
+
+async def test_too_many_parts_fetch_the_whole_index(db: Database, statement_counter: StatementCounter) -> None:
+    record = multi_frame(LARGE)
+    await store(db, record)
+    with statement_counter.counting(1):
+        _, packed = await locate_frames(db, record.ref, range(1, LARGE, 2))
+    assert packed == record.parsed.frame_index
+
+
+@pytest.mark.parametrize("frames", [1, 5, 300])
+async def test_a_small_index_is_fetched_whole(db: Database, statement_counter: StatementCounter, frames: int) -> None:
+    for record in (multi_frame(frames), make_record(frames=frames)):
+        await store(db, record)
+        with statement_counter.counting(1):
+            _, packed = await locate_frames(db, record.ref, [1])
+        assert packed == record.parsed.frame_index
+
+
+async def test_a_large_index_of_another_form_is_fetched_whole(
+    db: Database, statement_counter: StatementCounter
+) -> None:
+    record = make_record()
+    head = struct.pack("<BBHIQQQQ", 2, 1, 0, 3, 3000, 0, 0, HEAD_SIZE + 3000 * 48)
+    index = head + bytes(range(256)) * (3000 * 48 // 256 + 1)
+    index = index[: HEAD_SIZE + 3000 * 48]
+    parsed = type(record.parsed)(
+        **{name: getattr(record.parsed, name) for name in record.parsed.__slots__} | {"frame_index": index}
+    )
+    await store(db, InstanceRecord(record.ref, record.sop_class_uid, parsed, record.blob_key, 1, record.digest))
+    with statement_counter.counting(1):
+        _, packed = await locate_frames(db, record.ref, [2])
+    assert packed == index
+
+
+async def test_frames_that_do_not_exist(db: Database) -> None:
+    large, none = multi_frame(LARGE), make_record(rows=0)
+    await store(db, large, none)
+    for numbers in ([LARGE + 1], [2**31 - 1], [1, 10**15]):
+        _, packed = await locate_frames(db, large.ref, numbers)
+        with pytest.raises(NotFound, match="there is no frame"):
+            frame_index.locate_frames(packed, numbers)
+    _, packed = await locate_frames(db, none.ref, [1])
+    assert packed == b""
+
+
+def test_the_form_that_is_sliced_is_what_the_index_says_it_is() -> None:
+    index = multi_frame(LARGE).parsed.frame_index
+    assert index.startswith(_ONE_RUN_PER_FRAME)
+    assert frame_index.slice_of(index, 7) == (HEAD_SIZE + 6 * 16, 16)
+
+
+@given(st.lists(st.integers(1, 40), max_size=20))
+def test_entry_runs_cover_the_numbers_exactly(numbers: list[int]) -> None:
+    runs = _entry_runs(numbers)
+    assert sorted(set(numbers)) == [first + 1 + step for first, count in runs for step in range(count)]
+    assert all(sum(before) < after[0] for before, after in itertools.pairwise(runs))
+    index = _ONE_RUN_PER_FRAME + struct.pack("<QQQQ", 40, 0, 0, HEAD_SIZE + 640) + bytes(range(1, 161)) * 4
+    parts = [index[HEAD_SIZE + first * 16 :][: count * 16] for first, count in runs]
+    sparse = _sparse_index(index[:HEAD_SIZE], runs, parts)
+    assert len(sparse) == len(index)
+    assert frame_index.locate_frames(sparse, numbers) == frame_index.locate_frames(index, numbers)
+    assert _MAX_SLICES >= 1
+
+
+async def test_bulkdata_is_located_by_one_statement(db: Database, statement_counter: StatementCounter) -> None:
+    record = make_record()
+    await store(db, record)
+    with statement_counter.counting(1):
+        location, packed = await locate_bulkdata(db, record.ref)
+    assert location.digest == record.digest
+    assert find_bulkdata(packed, "7FE00010").length == 16
