@@ -1,0 +1,17 @@
+"""The blob layer: the only package that touches stored bytes."""
+
+from app.blobs.base import BlobStat, BlobStore, BlobWriter
+from app.blobs.local import LocalBlobStore
+from app.blobs.memory import MemoryBlobStore
+from app.blobs.object_store import ObjectBlobStore
+from app.blobs.urls import open_blob_store
+
+__all__ = [
+    "BlobStat",
+    "BlobStore",
+    "BlobWriter",
+    "LocalBlobStore",
+    "MemoryBlobStore",
+    "ObjectBlobStore",
+    "open_blob_store",
+]

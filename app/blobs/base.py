@@ -7,7 +7,7 @@ Blobs are immutable. Bytes written are invisible until `commit` returns, and dur
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,10 @@ class BlobStore(ABC):
     @abstractmethod
     def list(self, prefix: str = "") -> AsyncIterator[BlobStat]:
         """Every committed blob whose key starts with `prefix`, in any order; never a spool file."""
+
+    async def remove_stale_spool(self, older_than: timedelta) -> int:
+        """Remove what dead processes left of unfinished uploads, last touched before `older_than` ago; how many."""
+        return 0
 
     async def close(self) -> None:
         """Release what is held. Does nothing by default."""

@@ -1,0 +1,243 @@
+"""Blobs in S3, Google Cloud Storage or Azure Blob Storage, through obstore.
+
+obstore's blocking functions run in threads of our own. Its coroutines call into Python from foreign threads: a process
+that ends soon after one of them may be aborted by the interpreter (11 of 30 runs), and they copy on the event loop.
+
+Whatever is read is measured: a range that crosses the end of an object comes back short without an error.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+
+import obstore
+from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from app.blobs.base import BlobStat, BlobStore, BlobWriter
+from app.blobs.keys import is_key, validate_key, validate_prefix
+from app.blobs.ranges import coalesce, distribute, validate_range
+from app.blobs.spool import SpoolFile, SpoolFolder, SpoolWriter, storage_error
+from app.blobs.threads import BATCH, in_thread, iterate, outcome, settled
+from app.errors import BlobNotFound, BlobStoreUnavailable, GantryError, OutOfSpace
+
+MIB = 1024 * 1024
+CHUNK = MIB
+# Streams are read in requests of this size: each ends soon, is repeated by itself when it fails, and holds no connection
+# while a slow client takes its time.
+WINDOW = 4 * MIB
+MERGE_GAP = MIB // 2  # about what is transferred in the time of one more request
+MERGE_BYTES = 16 * MIB
+SINGLE_PUT_BYTES = 16 * MIB
+PART_BYTES = 8 * MIB
+PARTS_AT_ONCE = 3
+MAX_PARTS = 10_000  # of S3, the lowest of the three
+# At most 4 large uploads at once hold 4 x (3 + 1) x 8 MiB; small ones go past them.
+READ_THREADS, WRITE_THREADS, LARGE_WRITE_THREADS = 32, 16, 4
+
+_REFUSED = re.compile(r"\b(?:401 Unauthorized|403 Forbidden)\b")
+_FULL = re.compile(r"\b(?:507 Insufficient Storage|InsufficientStorage|XMinioStorageFull|\w*QuotaExceeded)\b")
+
+CloudStore = S3Store | GCSStore | AzureStore
+
+
+class ObjectBlobStore(BlobStore):
+    """A bucket, or what lies below a prefix of it. Blobs above 1 MiB wait in the local `spool` until they are committed.
+
+    The constructor makes the spool folder if need be; raises BlobStoreUnavailable.
+    """
+
+    def __init__(self, store: CloudStore, spool: SpoolFolder) -> None:
+        self.store = store
+        self.spool = spool
+        try:
+            spool.path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error) from error
+        self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="blob-read")
+        self.writes = ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="blob-write")
+        self.large_writes = ThreadPoolExecutor(LARGE_WRITE_THREADS, thread_name_prefix="blob-write-large")
+
+    async def open_writer(self) -> BlobWriter:
+        return _ObjectWriter(self)
+
+    async def open(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        validate_range(offset, 1 if length is None else length)
+        remaining, window = await in_thread(self._reads, self._first_window, validate_key(key), offset, length)
+        while window:
+            offset += len(window)
+            remaining -= len(window)
+            ahead: Future[bytes] | None = None
+            if remaining:
+                ahead = self._reads.submit(self._get, key, offset, min(WINDOW, remaining))
+            try:
+                for start in range(0, len(window), CHUNK):
+                    yield window[start : start + CHUNK]
+                window = await outcome(ahead) if ahead else b""
+            finally:
+                if ahead is not None:
+                    ahead.cancel()
+
+    async def get_range(self, key: str, offset: int, length: int) -> bytes:
+        validate_range(offset, length)
+        return await in_thread(self._reads, self._get, validate_key(key), offset, length)
+
+    async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        validate_key(key)
+        groups = coalesce(ranges, max_gap=MERGE_GAP, max_bytes=MERGE_BYTES)
+        works = [self._reads.submit(self._get, key, group.offset, group.length) for group in groups]
+        try:
+            reads = [await outcome(work) for work in works]
+        finally:
+            for work in works:
+                work.cancel()
+        return distribute(ranges, zip(groups, reads, strict=True))
+
+    async def stat(self, key: str) -> BlobStat:
+        return await in_thread(self._reads, self.head, validate_key(key))
+
+    async def delete(self, key: str) -> None:
+        await in_thread(self.writes, self.remove, validate_key(key))
+
+    def list(self, prefix: str = "") -> AsyncIterator[BlobStat]:
+        return iterate(self._reads, self._walk(validate_prefix(prefix)))
+
+    async def remove_stale_spool(self, older_than: timedelta) -> int:
+        try:
+            return await in_thread(self.writes, self.spool.remove_stale, older_than)
+        except OSError as error:
+            raise storage_error(error) from error
+
+    async def close(self) -> None:
+        for pool in (self._reads, self.writes, self.large_writes):
+            await asyncio.to_thread(pool.shutdown)
+
+    # What follows runs in threads.
+
+    def head(self, key: str) -> BlobStat:
+        with self._translated(key):
+            meta = obstore.head(self.store, key)
+        return BlobStat(key, meta["size"], meta["last_modified"])
+
+    def remove(self, key: str) -> None:
+        try:
+            with self._translated(key):
+                obstore.delete(self.store, key)
+        except BlobNotFound:  # Azure and Google say so, S3 does not
+            return
+
+    def put(self, key: str, data: bytes | memoryview) -> None:
+        with self._translated(key):
+            obstore.put(self.store, key, data, use_multipart=False)
+
+    def put_parts(self, key: str, size: int, data: Iterator[bytes]) -> None:
+        """Upload in parts. An exception of `data` aborts the upload: nothing becomes visible."""
+        part = max(PART_BYTES, -(-size // MAX_PARTS))
+        with self._translated(key):
+            obstore.put(self.store, key, data, use_multipart=True, chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+
+    def _get(self, key: str, offset: int, length: int) -> bytes:
+        with self._translated(key):
+            data = bytes(obstore.get_range(self.store, key, start=offset, length=length))
+        if len(data) != length:
+            raise BlobStoreUnavailable("a stored object is shorter than expected")
+        return data
+
+    def _first_window(self, key: str, offset: int, length: int | None) -> tuple[int, bytes]:
+        """How many bytes there are to read from `offset` on, and the first of them."""
+        end = offset + (WINDOW if length is None else min(WINDOW, length))
+        try:
+            with self._translated(key):
+                result = obstore.get(self.store, key, options={"range": (offset, end)})
+                size, data = result.meta["size"], bytes(result.bytes())
+        except BlobStoreUnavailable as error:
+            # An empty range cannot be asked for (416), so the end of an object looks like a failure at first.
+            if not isinstance(error.__cause__, GenericError) or self.head(key).size != offset or length is not None:
+                raise
+            return 0, b""
+        wanted = size - offset if length is None else length
+        if offset + wanted > size or len(data) != min(WINDOW, wanted):
+            raise BlobStoreUnavailable("a stored object is shorter than expected")
+        return wanted, data
+
+    def _walk(self, prefix: str) -> Generator[BlobStat, None, None]:
+        # obstore's prefixes are whole segments, ours are beginnings of keys.
+        folder, _, _ = prefix.rpartition("/")
+        with self._translated(None):
+            for batch in obstore.list(self.store, prefix=folder or None, chunk_size=BATCH):
+                for meta in batch:
+                    if meta["path"].startswith(prefix) and is_key(meta["path"]):
+                        yield BlobStat(meta["path"], meta["size"], meta["last_modified"])
+
+    @contextmanager
+    def _translated(self, key: str | None) -> Generator[None, None, None]:
+        """Errors of obstore as our own. Without a key nothing can be "not found" but the bucket."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if key is None or not self._bucket_answers():
+                raise BlobStoreUnavailable("the bucket of the archive cannot be found") from error
+            raise BlobNotFound("a stored object is missing from the blob store") from error
+        except BaseError as error:
+            raise _store_error(error) from error
+
+    def _bucket_answers(self) -> bool:
+        """Tells a missing object from a missing bucket: both are answered 404, and to HEAD without a word more."""
+        try:
+            next(iter(obstore.list(self.store, prefix="bucket-probe", chunk_size=1)), None)
+        except (BaseError, OSError):
+            return False
+        return True
+
+
+def _store_error(error: BaseError) -> GantryError:
+    text = str(error)
+    if _FULL.search(text):  # before the other: Ceph answers 403 to an upload beyond the quota
+        return OutOfSpace("there is no room left in the object store")
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or _REFUSED.search(text):
+        return BlobStoreUnavailable("the object store refuses the credentials of the archive")
+    return BlobStoreUnavailable("the object store does not answer as it should")
+
+
+class _ObjectWriter(SpoolWriter):
+    def __init__(self, store: ObjectBlobStore) -> None:
+        super().__init__(store.spool, store.writes)
+        self._store = store
+        self._abandoned = False
+
+    async def _publish(self, key: str) -> None:
+        large = self.size > SINGLE_PUT_BYTES
+        upload = (self._store.large_writes if large else self._store.writes).submit(self._upload, key)
+        try:
+            await outcome(upload, self._abandon)
+            await self._end()
+        except asyncio.CancelledError:
+            # Parts are aborted. A single put runs to its end, so that no late one makes visible what was given up.
+            if upload.done() and not upload.cancelled() and upload.exception() is None:
+                await settled(self._store.writes.submit(self._store.remove, key))
+            raise
+
+    def _abandon(self) -> None:
+        self._abandoned = True
+
+    def _upload(self, key: str) -> None:
+        if self._file is None:
+            self._store.put(key, bytes(self._buffer))
+        else:
+            file = self._flush()
+            if self.size <= SINGLE_PUT_BYTES:
+                self._store.put(key, file.map())
+            else:
+                self._store.put_parts(key, self.size, self._pieces(file))
+        if self._store.head(key).size != self.size:
+            self._store.remove(key)
+            raise BlobStoreUnavailable("an upload did not arrive whole in the object store")
+
+    def _pieces(self, file: SpoolFile) -> Iterator[bytes]:
+        for piece in file.read(MIB):
+            if self._abandoned:
+                raise BlobStoreUnavailable("the upload was interrupted")
+            yield piece
