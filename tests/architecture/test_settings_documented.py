@@ -24,5 +24,9 @@ def test_every_setting_stands_in_the_table_as_the_code_describes_it() -> None:
 
 def test_the_table_names_no_setting_that_is_gone() -> None:
     known = {f"GANTRY_{name.upper()}" for name in Settings.model_fields}
-    named = {line.split("`")[1] for line in OPERATIONS.read_text(encoding="utf-8").splitlines() if line.startswith("| `GANTRY_")}
+    named = {
+        line.split("`")[1]
+        for line in OPERATIONS.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `GANTRY_")
+    }
     assert named == known

@@ -1,0 +1,100 @@
+"""Settings for the commands that work on the archive itself, and the one-line errors when it cannot be opened."""
+
+import asyncio
+import os
+import tomllib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from app.cli.terminal import line
+from app.errors import BlobNotFound, GantryError, Unavailable
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.services.archive import Archive
+
+T = TypeVar("T")
+PREFIX = "GANTRY_"
+
+
+def output() -> Console:
+    """Standard output of a command: nothing is cut or wrapped when it goes to a file."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def errors() -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def fail(problem: str) -> typer.Exit:
+    """Prints one line; raise what it returns."""
+    line(errors(), f"gantry: {problem}", "red")
+    return typer.Exit(1)
+
+
+def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
+    """The settings of this process and of those it starts. `overrides` (by field name, None is unset) win over everything.
+
+    They are put into the environment: server processes read it anew. Ends the program with 2 when a setting is unusable.
+    """
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            os.environ[PREFIX + name.upper()] = str(value)
+    try:
+        return Settings()
+    except ValidationError as error:
+        for detail in error.errors():
+            name = "_".join(str(part) for part in detail["loc"])
+            line(errors(), f"gantry: {PREFIX}{name.upper()}: {detail['msg']} (it is {detail['input']!r})", "red")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        line(errors(), f"gantry: gantry.toml cannot be read: {error}", "red")
+    raise typer.Exit(2)
+
+
+def with_archive(settings: Settings, work: "Callable[[Archive], Awaitable[T]]", *, migrated: bool = True) -> T:
+    """Open the archive, do `work`, close it. What is wrong with its parts ends the program with one line and status 1."""
+    # Only commands that need the archive pay for loading the codecs, the database and the web framework.
+    from app.main import open_archive
+    from app.observability import configure_logging
+
+    configure_logging(as_json=settings.log_format.value == "json", level=settings.log_level)
+
+    async def run() -> T:
+        async with open_archive(settings, migrated=migrated) as archive:
+            return await work(archive)
+
+    try:
+        return asyncio.run(run())
+    except (Unavailable, BlobNotFound, ValueError) as error:
+        raise fail(f"{error} ({locations(settings)})") from error
+    except GantryError as error:
+        raise fail(str(error)) from error
+    except OSError as error:
+        raise fail(f"{error.strerror or error}: {error.filename or settings.data_dir}") from error
+    except KeyboardInterrupt:
+        line(errors(), "gantry: interrupted", "yellow")
+        raise typer.Exit(130) from None
+
+
+def locations(settings: Settings) -> str:
+    """Where database and blobs are, without passwords and keys."""
+    return f"database {database_location(settings)}, blobs {blob_location(settings)}"
+
+
+def blob_location(settings: Settings) -> str:
+    # Options of an object store follow the question mark, secrets among them.
+    return settings.effective_blob_url.partition("?")[0]
+
+
+def database_location(settings: Settings) -> str:
+    from app.db.engine import normalised_url
+
+    try:
+        url = normalised_url(settings.effective_database_url)
+    except ValueError:
+        return "at a URL that cannot be read"
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)

@@ -1,0 +1,221 @@
+"""`gantry doctor`: looks at everything a server needs and says, line by line, whether it is there and works."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from app import __version__
+from app.cli.configuration import blob_location, database_location, load_settings, output
+from app.cli.terminal import printable, size_text
+from app.errors import GantryError
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.blobs.base import BlobStore
+
+EPILOG = """
+Examples:
+
+gantry doctor
+
+GANTRY_BLOB_URL=s3://images gantry doctor
+"""
+
+# Modules that fail to import where a wheel does not fit the machine: compiled ones.
+COMPILED = ("asyncpg", "httptools", "imagecodecs", "numpy", "obstore", "orjson", "uvloop", "zstandard", "rle")
+PROBE_SIZE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table. `remedy` says what to do when it is not `well`."""
+
+    subject: str
+    well: bool
+    detail: str
+    remedy: str = ""
+
+
+def doctor_command() -> None:
+    """Check packages, codecs, data folder, database and blob store. Exits with 1 when something is wrong.
+
+    Changes nothing: the probe that it writes to the blob store is deleted again.
+    """
+    settings = load_settings()
+    findings = [*examine(settings)]
+    print_findings(findings, output())
+    raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    yield _python()
+    yield _packages()
+    yield _codecs()
+    yield _data_folder(settings.data_dir)
+    yield _free_space(settings)
+    yield asyncio.run(_database(settings))
+    yield asyncio.run(_blob_store(settings))
+
+
+def print_findings(findings: list[Finding], console: Console) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        mark = Text("ok", style="green") if finding.well else Text("FAIL", style="bold red")
+        detail = finding.detail if finding.well or not finding.remedy else f"{finding.detail}. {finding.remedy}"
+        table.add_row(mark, Text(finding.subject), Text(printable(detail)))
+    console.print(table, soft_wrap=False)
+
+
+def _python() -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding("Python", sys.version_info >= (3, 11), version, "Gantry needs Python 3.11 or later")
+
+
+def _packages() -> Finding:
+    missing = []
+    for name in COMPILED:
+        try:
+            import_module(name)
+        except ImportError as error:
+            missing.append(f"{name} ({error})")
+    if missing:
+        return Finding("Packages", False, "cannot import " + ", ".join(missing), "Install requirements.lock")
+    return Finding("Packages", True, f"Gantry {__version__}, {len(COMPILED)} compiled packages load")
+
+
+def _codecs() -> Finding:
+    """A lossless trip of a small image of 16 bits through each codec."""
+    import imagecodecs
+    import numpy
+    from rle.utils import encode_pixel_data
+
+    image = (numpy.arange(64 * 64, dtype="<u2") * 7 % 4096).reshape(64, 64)
+
+    def rle_encode() -> bytes:
+        return encode_pixel_data(
+            image.tobytes(), None, "<", rows=64, columns=64, samples_per_pixel=1, bits_allocated=16, number_of_frames=1
+        )
+
+    trips: dict[str, Callable[[], object]] = {
+        "JPEG lossless": lambda: imagecodecs.ljpeg_decode(imagecodecs.ljpeg_encode(image, bitspersample=16)),
+        "JPEG-LS": lambda: imagecodecs.jpegls_decode(imagecodecs.jpegls_encode(image)),
+        "JPEG 2000": lambda: imagecodecs.jpeg2k_decode(imagecodecs.jpeg2k_encode(image, level=0, reversible=True)),
+        "HTJ2K": lambda: imagecodecs.htj2k_decode(imagecodecs.htj2k_encode(image, tlm=True)),
+        "JPEG XL": lambda: imagecodecs.jpegxl_decode(imagecodecs.jpegxl_encode(image, lossless=True)),
+        "RLE": lambda: numpy.frombuffer(imagecodecs.dicomrle_decode(rle_encode(), "<u2", out=bytearray(8192)), "<u2"),
+    }
+    broken = []
+    for name, trip in trips.items():
+        try:
+            problem = "" if numpy.array_equal(numpy.asarray(trip()).reshape(64, 64), image) else "alters the image"
+        except Exception as error:  # noqa: BLE001 - whatever a codec raises is the finding
+            problem = str(error) or type(error).__name__
+        if problem:
+            broken.append(f"{name} ({problem})")
+    if broken:
+        return Finding("Codecs", False, "do not work: " + ", ".join(broken), "Reinstall imagecodecs and pylibjpeg-rle")
+    return Finding("Codecs", True, ", ".join(trips))
+
+
+def _data_folder(folder: Path) -> Finding:
+    """Whether files can be made, forced to disk and removed in the data folder, or where it would be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".doctor-", dir=folder)
+        try:
+            os.write(descriptor, b"probe")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            os.unlink(name)  # noqa: PTH108
+    except OSError as error:
+        remedy = "Set GANTRY_DATA_DIR to a folder that this user may write to"
+        return Finding("Data folder", False, f"{folder}: {error.strerror or error}", remedy)
+    return Finding("Data folder", True, str(folder.resolve()))
+
+
+def _free_space(settings: Settings) -> Finding:
+    try:
+        usage = shutil.disk_usage(settings.data_dir)
+    except OSError as error:
+        return Finding("Free space", False, f"{settings.data_dir}: {error.strerror or error}")
+    detail = f"{size_text(usage.free)} of {size_text(usage.total)}"
+    remedy = f"Uploads are refused below {size_text(settings.min_free_bytes)} (GANTRY_MIN_FREE_BYTES)"
+    return Finding("Free space", usage.free > settings.min_free_bytes, detail, remedy)
+
+
+async def _database(settings: Settings) -> Finding:
+    from app.db.engine import close_database, open_database
+    from app.db.migrate import pending_revisions
+
+    where = database_location(settings)
+    try:
+        database = await open_database(settings.effective_database_url, pool_size=1)
+        try:
+            pending = await pending_revisions(database)
+        finally:
+            await close_database(database)
+    except (GantryError, ValueError, OSError) as error:
+        return Finding("Database", False, f"{where}: {error}", "Check GANTRY_DATABASE_URL, and that the server runs")
+    if pending:
+        return Finding("Database", False, f"{where}: {len(pending)} migrations to apply", "Run `gantry migrate`")
+    return Finding("Database", True, f"{where}, up to date")
+
+
+async def _blob_store(settings: Settings) -> Finding:
+    from app.blobs import open_blob_store
+
+    where = blob_location(settings)
+    remedy = "Check GANTRY_BLOB_URL and the credentials of the object store"
+    try:
+        store = open_blob_store(
+            settings.effective_blob_url,
+            spool_dir=settings.spool_dir,
+            sync=settings.sync,
+            min_free_bytes=settings.min_free_bytes,
+        )
+        try:
+            problem = await _probe(store)
+        finally:
+            await store.close()
+    except (GantryError, ValueError, OSError) as error:
+        return Finding("Blob store", False, f"{where}: {error}", remedy)
+    return Finding(
+        "Blob store", not problem, f"{where}{f': {problem}' if problem else ', writes, reads and deletes'}", remedy
+    )
+
+
+async def _probe(store: "BlobStore") -> str:
+    """Write, read and delete one blob; what went wrong, or ""."""
+    key, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(PROBE_SIZE)
+    writer = await store.open_writer()
+    try:
+        await writer.write(content)
+        await writer.commit(key)
+    except BaseException:
+        await writer.cancel()
+        raise
+    try:
+        if await store.get_range(key, 1000, 2000) != content[1000:3000]:
+            return "a range came back altered"
+        if b"".join([chunk async for chunk in store.open(key)]) != content:
+            return "the content came back altered"
+    finally:
+        await store.delete(key)
+    return ""

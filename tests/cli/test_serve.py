@@ -1,0 +1,219 @@
+"""`gantry serve` as a process: where it says it is, how it ends, and what keeps it from starting."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.cli.serve import announcement
+from app.settings import Settings
+from tests.cli.test_import import PROGRAM
+from tests.support.dicom_bytes import make_instance
+from tests.support.http import build_multipart
+from tests.support.server import PROJECT, free_port
+
+
+def environment(folder: Path, **settings: object) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GANTRY_")}
+    chosen = {f"GANTRY_{name.upper()}": str(value) for name, value in settings.items()}
+    return {**inherited, "PYTHONPATH": str(PROJECT), "GANTRY_DATA_DIR": str(folder / "data"), **chosen}
+
+
+def serve(folder: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """A server that does not start."""
+    return subprocess.run(
+        [*PROGRAM, "serve", *arguments],
+        env=environment(folder, **settings),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, **settings: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server that does, and the line in which it says where."""
+    log = (folder / "log").open("w")
+    process = subprocess.Popen(
+        [*PROGRAM, "serve", *arguments],
+        env=environment(folder, **settings),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        yield process, process.stdout.readline()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=30)
+        log.close()
+
+
+def root_of(said: str) -> str:
+    match = re.match(r"DICOMweb root: (\S+)  \(database (\S+), blobs (\S+)\)$", said.strip())
+    assert match, said
+    return match[1]
+
+
+def get_when_ready(url: str) -> httpx.Response:
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return httpx.get(url, trust_env=False, timeout=30)
+        except httpx.TransportError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_says_where_it_is_and_ends_cleanly(tmp_path: Path, sign: signal.Signals, workers: int) -> None:
+    with serving(tmp_path, "--port", "0", "--workers", str(workers)) as (process, said):
+        root = root_of(said)
+        assert f"blobs {tmp_path / 'data' / 'blobs'}" in said
+        assert get_when_ready(f"{root}/studies").status_code in (200, 204)
+        process.send_signal(sign)
+        assert process.wait(30) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_flags_win_over_the_environment(tmp_path: Path) -> None:
+    port = free_port()
+    chosen = (
+        "--port",
+        str(port),
+        "--data-dir",
+        str(tmp_path / "elsewhere"),
+        "--public-url",
+        "https://pacs.example.org/",
+    )
+    with serving(tmp_path, *chosen, port=1, data_dir=tmp_path / "nowhere") as (_, said):
+        assert root_of(said) == "https://pacs.example.org/dicomweb"
+        assert get_when_ready(f"http://127.0.0.1:{port}/healthz").status_code == 200
+    assert (tmp_path / "elsewhere" / "gantry.sqlite").exists()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_server_does_not_tell_what_it_is_made_of(tmp_path: Path) -> None:
+    with serving(tmp_path, port=0) as (_, said):
+        assert "server" not in get_when_ready(f"{root_of(said)}/studies").headers
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = serve(tmp_path, "--port", str(port))
+    assert result.returncode == 1
+    assert result.stderr == f"gantry: cannot listen on 127.0.0.1 port {port}: address already in use\n"
+    assert result.stdout == ""
+
+
+def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
+    result = serve(tmp_path, "--host", "192.0.2.1", "--port", "0")
+    assert result.returncode == 1
+    assert result.stderr.startswith("gantry: cannot listen on 192.0.2.1 port 0: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
+    url = f"postgresql://gantry:secret@127.0.0.1:{free_port()}/gantry"
+    result = serve(tmp_path, "--port", "0", database_url=url)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith(
+        "gantry: the database cannot be reached (database postgresql://gantry:***@127.0.0.1:"
+    )
+    assert "secret" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("database_url", "mysql://host/x"), ("blob_url", "ftp://host/x"), ("searchable_attributes", "Nonsense")],
+)
+def test_settings_that_nothing_can_be_opened_with(tmp_path: Path, name: str, value: str) -> None:
+    result = serve(tmp_path, "--port", "0", **{name: value})
+    assert result.returncode in (1, 2)
+    assert result.stderr.startswith("gantry: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = serve(tmp_path, "--port", "0", "--data-dir", str(tmp_path / "file" / "data"))
+    assert result.returncode == 1
+    assert result.stderr == f"gantry: Not a directory: {tmp_path}/file/data\n"
+
+
+def test_every_unusable_setting_is_named(tmp_path: Path) -> None:
+    result = serve(tmp_path, port="eighty", log_level="loud")
+    assert result.returncode == 2
+    assert re.search(r"^gantry: GANTRY_PORT: .*integer.* \(it is 'eighty'\)$", result.stderr, re.MULTILINE)
+    assert re.search(r"^gantry: GANTRY_LOG_LEVEL: .*must be debug", result.stderr, re.MULTILINE)
+    assert "Traceback" not in result.stderr
+
+
+def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "gantry.toml").write_text("port = [")
+    result = serve(tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("gantry: gantry.toml cannot be read: ")
+
+
+def test_a_settings_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "gantry.toml").write_text('port = 0\npublic_url = "http://from.file"\n')
+    with serving(tmp_path) as (_, said):
+        assert root_of(said) == "http://from.file/dicomweb"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80/dicomweb"),
+        ("0.0.0.0", "http://127.0.0.1:80/dicomweb"),  # noqa: S104 - shown, not bound
+        ("::", "http://[::1]:80/dicomweb"),
+        ("fe80::1", "http://[fe80::1]:80/dicomweb"),
+        ("pacs", "http://pacs:80/dicomweb"),
+    ],
+)
+def test_the_address_is_one_that_can_be_clicked(host: str, url: str, tmp_path: Path) -> None:
+    settings = Settings(host=host, data_dir=tmp_path, blob_url="s3://bucket/x?secret_access_key=hidden")
+    said = announcement(settings, 80)
+    assert root_of(said) == url
+    assert "blobs s3://bucket/x)" in said
+    assert "hidden" not in said
+
+
+def test_uploads_under_way_are_finished_before_it_ends(tmp_path: Path) -> None:
+    with serving(tmp_path, port=0) as (process, said):
+        address = root_of(said).split("/")[2].split(":")
+        get_when_ready(f"{root_of(said)}/studies")
+        boundary, body = build_multipart([make_instance(study="1.2.3")])
+        head = (
+            f"POST /dicomweb/studies HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+            f'Content-Type: multipart/related; type="application/dicom"; boundary={boundary}\r\n\r\n'
+        )
+        with socket.create_connection((address[0], int(address[1]))) as connection:
+            connection.sendall(head.encode() + body[:100])
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert process.poll() is None
+            connection.sendall(body[100:])
+            answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert process.wait(30) == 0
