@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import bulkdata, delete, frames, health, metadata, retrieve, search, store
+from app.api import bulkdata, capabilities, delete, frames, health, metadata, retrieve, search, store
 from app.api.compression import CompressText
 from app.api.dependencies import DICOMWEB_PREFIX, Door
 from app.api.errors import install_error_handlers
@@ -103,7 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for router in (search, store, frames, bulkdata, metadata, retrieve, delete):
+    for router in (search, store, frames, bulkdata, metadata, retrieve, delete, capabilities):
         app.include_router(router.router, prefix=DICOMWEB_PREFIX)
     app.include_router(health.router)
     install_error_handlers(app)

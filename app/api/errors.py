@@ -57,11 +57,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     """What routing finds: no such path, or no such method there."""
     if not isinstance(error, HTTPException):
         raise error
-    headers = dict(error.headers or {})
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     explanation = str(error.detail)
     if error.status_code == 405:
         allowed = allowed_methods(request.app.routes, request.scope)
         headers["allow"] = ", ".join(allowed)
+        if request.method == "OPTIONS":  # RFC 9110 9.3.7: the methods of a resource
+            return Response(status_code=204, headers=headers)
         explanation = f"{request.method} is not possible here; {headers['allow']} is"
     elif error.status_code == 404:
         explanation = "there is no such resource in this service; see /docs for what there is"

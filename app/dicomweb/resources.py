@@ -29,6 +29,7 @@ class Resource(Enum):
     FRAMES = auto()
     SEARCH = auto()
     STORE_RESPONSE = auto()
+    CAPABILITIES = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ OFFERS: dict[Resource, tuple[Offer, ...]] = {
     Resource.INSTANCE: (_PS3_10, Offer(DICOM, multipart=False, transfer_syntaxes=_ANY), _BULKDATA_OF_INSTANCES),
     Resource.METADATA: _MODEL,
     Resource.SEARCH: _MODEL,
+    # PS3.18 8.9.4 names both; Annex H describes the first.
+    Resource.CAPABILITIES: (Offer("application/vnd.sun.wadl+xml", multipart=False), Offer(JSON, multipart=False)),
     Resource.STORE_RESPONSE: (*_MODEL, Offer(DICOM_XML, multipart=False)),
     # A bulkdata URI is one item: who follows it with `*/*`, a browser say, wants its bytes and not a multipart.
     Resource.BULKDATA_ITEM: (*_SINGLE, *_DOCUMENTS, *_PARTS),

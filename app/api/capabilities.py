@@ -1,0 +1,100 @@
+"""Retrieve Capabilities (PS3.18 8.9): OPTIONS on the service root. A browser's preflight never comes here: CORS answers it."""
+
+import hashlib
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import Response
+
+from app.api.dependencies import DICOMWEB_PREFIX, accept_of, accept_parameter_of, door_of, service_url
+from app.api.responses import bytes_response
+from app.dicom.attributes import REQUIRED_KEYS, keyword_path
+from app.dicom.matching import Level
+from app.dicomweb.capabilities import WADL, Operation, Parameter, to_json, to_wadl
+from app.dicomweb.conditional import not_modified, strong_etag
+from app.dicomweb.negotiation import Resource, negotiate
+
+router = APIRouter(tags=["Capabilities"])
+
+_XSD = {"integer": "xs:unsignedInt", "boolean": "xs:boolean"}
+_DESCRIPTION = {
+    "responses": {
+        "200": {
+            "description": "Every resource, method, parameter and media type.",
+            "content": {WADL: {}, "application/json": {}},
+        },
+        "406": {"description": "Only WADL and JSON can be had."},
+    }
+}
+
+
+@router.options("", name="retrieve_capabilities", openapi_extra=_DESCRIPTION)
+@router.options("/", include_in_schema=False)
+async def retrieve_capabilities(request: Request) -> Response:
+    """What this service can do, as WADL or JSON."""
+    representation = negotiate(
+        Resource.CAPABILITIES,
+        accept_of(request),
+        accept_parameter_of(request),
+        strict=door_of(request).strict_accept,
+    )[0]
+    url = service_url(request)
+    operations = operations_of(request.app)
+    body = (to_wadl if representation.media_type == WADL else to_json)(url, operations)
+    etag = strong_etag(hashlib.sha256(body).hexdigest()[:32])
+    headers = {"ETag": str(etag), "Vary": "Accept", "Cache-Control": "no-cache"}
+    condition = request.headers.get("if-none-match")
+    if condition is not None and not_modified(if_none_match=condition, if_modified_since=None, etag=etag):
+        return Response(status_code=304, headers=headers)
+    return bytes_response(body, representation.media_type, headers=headers)
+
+
+def operations_of(app: FastAPI) -> list[Operation]:
+    """Every documented operation of the DICOMweb service: one source for this, /docs and openapi.json."""
+    operations = []
+    for path, methods in app.openapi()["paths"].items():
+        if not path.startswith(DICOMWEB_PREFIX):
+            continue
+        below = path.removeprefix(DICOMWEB_PREFIX) or "/"
+        for method, described in methods.items():
+            operations.append(_operation(below, method.upper(), described))
+    return operations
+
+
+def _operation(path: str, method: str, described: dict[str, Any]) -> Operation:
+    parameters = [
+        Parameter(
+            one["name"],
+            "query",
+            _XSD.get(one.get("schema", {}).get("type", ""), "xs:string"),
+            one.get("description", ""),
+        )
+        for one in described.get("parameters", [])
+        if one["in"] == "query" and not one["name"].startswith("{")
+    ]
+    if method == "GET":
+        parameters.insert(0, Parameter("Accept", "header"))
+        if "QIDO-RS" in described.get("tags", []):
+            parameters += _matching_keys(path)
+    return Operation(
+        path,
+        method,
+        described["operationId"].split(f"_{DICOMWEB_PREFIX.strip('/')}")[0],
+        described.get("summary", ""),
+        tuple(parameters),
+        tuple(described.get("requestBody", {}).get("content", {})),
+        {int(status): tuple(answer.get("content", {})) for status, answer in described["responses"].items()},
+    )
+
+
+def _matching_keys(path: str) -> list[Parameter]:
+    """Keyword and tag form of each required key that the resource matches on (PS3.18 Table 10.6.1-5)."""
+    levels = {
+        "studies": [Level.STUDY],
+        "series": [Level.SERIES] if "{study}" in path else [Level.STUDY, Level.SERIES],
+        "instances": [Level.INSTANCE],
+    }[path.rsplit("/", 1)[-1]]
+    if path.endswith("/instances") and "{series}" not in path:
+        levels = [Level.SERIES, Level.INSTANCE] if "{study}" in path else [Level.STUDY, Level.SERIES, Level.INSTANCE]
+    keys = [key for level in levels for key in REQUIRED_KEYS[level]]
+    return [Parameter(name) for key in keys for name in (keyword_path(key), key.dotted)]
