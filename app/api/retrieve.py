@@ -1,6 +1,7 @@
 """WADO-RS Retrieve of whole studies, series and instances (PS3.18 10.4.1.1.1)."""
 
 from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -12,11 +13,14 @@ from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM, OCTETS, describe
 from app.api.ranges import ranged_response
 from app.api.responses import StreamingBody, primed
-from app.dicom.references import InstanceRef, resource_path
+from app.db.locate import locate_instances
+from app.dicom.references import InstanceRef, Reference, resource_path
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Resource, negotiate
+from app.dicomweb.resources import ZIP
 from app.services.archive import Archive
 from app.services.retrieve import InstanceDelivery, open_instance, retrieve_instances
+from app.services.zip_stream import zip_stream
 
 router = APIRouter(tags=["WADO-RS"])
 
@@ -26,7 +30,7 @@ _INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
 
 
 def _describe(path: str, *more: str) -> dict[str, object]:
-    return describe(path, parameters=[ACCEPT_PARAMETER], media_types=(DICOM, OCTETS, *more))
+    return describe(path, parameters=[ACCEPT_PARAMETER], media_types=(DICOM, OCTETS, ZIP, *more))
 
 
 @router.get(_STUDY, name="retrieve_study", openapi_extra=_describe(_STUDY))
@@ -38,6 +42,8 @@ async def retrieve(request: Request) -> Response:
     ref = reference_in(request)
     resource = Resource.INSTANCE if isinstance(ref, InstanceRef) else Resource.INSTANCES
     representations = negotiate(resource, accept_of(request), accept_parameter_of(request), strict=door.strict_accept)
+    if representations[0].media_type == ZIP:
+        return await _zip(request, door.archive, ref)
     if representations[0].media_type != "application/dicom":
         # 10.4.4: octet-stream and image types on these resources mean their bulkdata.
         return await answer_bulkdata(request, ref, representations)
@@ -46,6 +52,22 @@ async def retrieve(request: Request) -> Response:
     if files[index].multipart:
         return await _multipart(door.archive, deliveries, service_url(request))
     return await _single(request, door.archive, deliveries[0])
+
+
+async def _zip(request: Request, archive: Archive, ref: Reference) -> Response:
+    """Our extension: everything as stored, in one file to keep."""
+    locations = await locate_instances(archive.db, ref)
+    # The digests of all files, in order, name the bytes of the archive that holds them.
+    etag = strong_etag("zip", sha256("".join(location.digest for location in locations).encode()).hexdigest()[:32])
+    modified = max(location.created_at for location in locations)
+    name = resource_path(ref).rpartition("/")[2]
+    headers = validators(etag, modified) | {
+        "Content-Location": f"{service_url(request)}{resource_path(ref)}",
+        "Content-Disposition": f'attachment; filename="{name}.zip"',
+    }
+    if answer := unchanged(request, etag, modified, headers):
+        return answer
+    return StreamingBody(await primed(zip_stream(archive, locations)), ZIP, headers=headers)
 
 
 def _content_type(delivery: InstanceDelivery) -> str:

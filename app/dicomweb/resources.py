@@ -12,6 +12,7 @@ DICOM = "application/dicom"
 OCTET_STREAM = "application/octet-stream"
 DICOM_JSON = "application/dicom+json"
 DICOM_XML = "application/dicom+xml"
+ZIP = "application/zip"  # not of DICOM: our extension, whole files as stored
 JSON = "application/json"  # not of DICOM; older editions and many clients say so for application/dicom+json
 
 
@@ -97,10 +98,12 @@ _PS3_10 = Offer(DICOM, multipart=True, transfer_syntaxes=_ANY)
 # Table 10.4.4-1: on instances this type asks for their bulkdata, another resource; so only by name.
 _BULKDATA_OF_INSTANCES = Offer(OCTET_STREAM, multipart=True, transfer_syntaxes=_ANY, by_name_only=True)
 
+_ZIP = Offer(ZIP, multipart=False, by_name_only=True)
+
 # In order of the server's preference: the first is the default of the resource.
 OFFERS: dict[Resource, tuple[Offer, ...]] = {
-    Resource.INSTANCES: (_PS3_10, _BULKDATA_OF_INSTANCES),
-    Resource.INSTANCE: (_PS3_10, Offer(DICOM, multipart=False, transfer_syntaxes=_ANY), _BULKDATA_OF_INSTANCES),
+    Resource.INSTANCES: (_PS3_10, _BULKDATA_OF_INSTANCES, _ZIP),
+    Resource.INSTANCE: (_PS3_10, Offer(DICOM, multipart=False, transfer_syntaxes=_ANY), _BULKDATA_OF_INSTANCES, _ZIP),
     Resource.METADATA: _MODEL,
     Resource.SEARCH: _MODEL,
     # PS3.18 8.9.4 names both; Annex H describes the first.
