@@ -64,7 +64,7 @@ lock: ## Resolve the dependencies anew; UPGRADE=1 takes the newest versions
 
 .PHONY: clean
 clean: ## Remove what was installed and built; data folders stay
-	rm -rf $(VENV) $(SWIFT_VENV) $(AZURITE)/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) $(SWIFT_VENV) $(AZURITE)/node_modules tests/clients/js/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
 		.import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -13,7 +13,14 @@ from sqlalchemy import ColumnElement, Select, and_, not_, or_, select, union
 
 from app.db.engine import Dialect
 from app.db.tables import attribute_values, instances, series, studies
-from app.db.value_conditions import Names, group_condition, name_condition, stored_value_condition, text_condition
+from app.db.value_conditions import (
+    Names,
+    any_condition,
+    group_condition,
+    name_condition,
+    stored_value_condition,
+    text_condition,
+)
 from app.dicom.attributes import LEVEL_NUMBER, level_of, spelling_path, stored_path, word_path
 from app.dicom.matching import AttributePath, EmptyValue, Level, MultipleValues, Rule, SingleValue, Wildcard
 from app.dicom.matching_values import fuzzy_words, name_keys
@@ -25,6 +32,8 @@ Condition = ColumnElement[bool]
 _OWNERS = {Level.STUDY: studies.c.id, Level.SERIES: series.c.id, Level.INSTANCE: instances.c.id}
 # A shorter beginning of a name is shared by so many studies that they are found sooner by going through all of them.
 _SELECTIVE_PREFIX = 2
+# SQLite takes 500 selects in one UNION.
+_MAX_UNION = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,8 @@ class StoredValues:
         return select(rows.owner_id).where(rows.level == LEVEL_NUMBER[level], rows.path == stored, fits(rows.value))
 
     def _one_of(self, level: Level, *owners: Select[Any]) -> Condition:
-        return _OWNERS[level].in_(union(*owners) if len(owners) > 1 else owners[0])
+        parts = (owners[first : first + _MAX_UNION] for first in range(0, len(owners), _MAX_UNION))
+        return any_condition(_OWNERS[level].in_(union(*part) if len(part) > 1 else part[0]) for part in parts)
 
     def _looked_up(self, level: Level, stored: str, fits: Callable[[ColumnElement[str]], Condition]) -> Condition:
         rows = attribute_values.alias()

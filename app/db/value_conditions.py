@@ -4,9 +4,11 @@ Comparisons rely on columns that compare byte by byte (app.db.tables.Code; BINAR
 order of code points: a prefix is then a range, which an index serves on both databases.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, or_
+from sqlalchemy import Boolean, ColumnElement, and_, false, or_, type_coerce
+from sqlalchemy.sql.elements import Grouping
 
 from app.db.any_of import any_of
 from app.db.engine import Dialect
@@ -28,7 +30,22 @@ from app.dicom.wildcards import ANY, WILDCARD_VRS, is_literal, literal_prefix, p
 Condition = ColumnElement[bool]
 Names = tuple[ColumnElement[str], ColumnElement[str], ColumnElement[str]]
 
+_MAX_FLAT = 16  # alternatives written side by side
 _LAST_CHARACTER, _BEFORE_SURROGATES, _BEHIND_SURROGATES = "\U0010ffff", "\ud7ff", "\ue000"
+
+
+def any_condition(conditions: Iterable[Condition]) -> Condition:
+    """That any of many conditions is true; false if there is none.
+
+    Halved again and again: SQLite follows `a OR b OR c ..` to a depth of 1,000 only.
+    """
+    listed = list(conditions)
+    if len(listed) < _MAX_FLAT:
+        return or_(false(), *listed)
+    middle = len(listed) // 2
+    halves = (any_condition(listed[:middle]), any_condition(listed[middle:]))
+    # The coercion keeps SQLAlchemy from melting the halves into one list again.
+    return or_(*(type_coerce(Grouping(half), Boolean()) for half in halves))
 
 
 def pattern_condition(column: ColumnElement[str], prepared: str, dialect: Dialect) -> Condition:
@@ -71,7 +88,10 @@ def text_condition(column: ColumnElement[str], rule: Rule, vr: str, dialect: Dia
     if isinstance(rule, EmptyValue):
         return column == ""
     if isinstance(rule, MultipleValues):
-        return or_(*(text_condition(column, value, vr, dialect) for value in rule.values))
+        singles = [text for value in rule.values if isinstance(value, SingleValue) and (text := bounded(value.value))]
+        patterns = [value for value in rule.values if isinstance(value, Wildcard)]
+        some = [any_of(dialect, column, singles)] if singles else []
+        return any_condition([*some, *(text_condition(column, value, vr, dialect) for value in patterns)])
     return false()
 
 
@@ -83,7 +103,7 @@ def number_condition(column: ColumnElement[Any], rule: Rule) -> Condition:
     if isinstance(rule, EmptyValue):
         return column.is_(None)
     if isinstance(rule, MultipleValues):
-        return or_(*(number_condition(column, value) for value in rule.values))
+        return any_condition(number_condition(column, value) for value in rule.values)
     return false()
 
 
@@ -92,7 +112,7 @@ def date_condition(column: ColumnElement[str], rule: Rule, vr: str) -> Condition
     if isinstance(rule, EmptyValue):
         return column == ""
     if isinstance(rule, MultipleValues):
-        return or_(*(date_condition(column, value, vr) for value in rule.values))
+        return any_condition(date_condition(column, value, vr) for value in rule.values)
     interval = rule_interval(vr, rule)
     if interval is None:
         return false()
@@ -141,7 +161,7 @@ def name_condition(columns: Names, rule: Rule, dialect: Dialect) -> Condition:
     if isinstance(rule, EmptyValue):
         return and_(*(column == "" for column in columns))
     if isinstance(rule, MultipleValues):
-        return or_(*(name_condition(columns, value, dialect) for value in rule.values))
+        return any_condition(name_condition(columns, value, dialect) for value in rule.values)
     if not isinstance(rule, SingleValue | Wildcard):
         return false()
     keys = name_keys(rule)
@@ -157,7 +177,7 @@ def name_condition(columns: Names, rule: Rule, dialect: Dialect) -> Condition:
 def group_condition(column: ColumnElement[str], patterns: tuple[str, ...], dialect: Dialect) -> Condition:
     """That one component group matches one of the prepared patterns of app.dicom.matching_values.name_keys."""
     # SQLite has to hear in so many words that the value is not empty before it uses a partial index.
-    return and_(column != "", or_(false(), *(pattern_condition(column, pattern, dialect) for pattern in patterns)))
+    return and_(column != "", any_condition(pattern_condition(column, pattern, dialect) for pattern in patterns))
 
 
 def stored_value_condition(column: ColumnElement[str], rule: Rule, vr: str, dialect: Dialect) -> Condition:
@@ -166,7 +186,7 @@ def stored_value_condition(column: ColumnElement[str], rule: Rule, vr: str, dial
     Of a person name it holds the groups one by one: a key that names groups finds too much, never too little.
     """
     if isinstance(rule, MultipleValues):
-        return or_(*(stored_value_condition(column, value, vr, dialect) for value in rule.values))
+        return any_condition(stored_value_condition(column, value, vr, dialect) for value in rule.values)
     if vr == "PN" and isinstance(rule, SingleValue | Wildcard):
         keys = [patterns for patterns in name_keys(rule) if patterns]
         return group_condition(column, keys[0], dialect) if keys else column != ""

@@ -13,6 +13,7 @@ from app.dicom.plain_text import clean_text
 # Noncharacters: no text that was decoded from a file or a URL has a use for them.
 ANY, ONE = "\ufdd0", "\ufdd1"
 _MAX_PATTERN = 1024
+_MAX_FORMS = 5  # a name has five components (PS3.5 section 6.2.1)
 _RUNS = re.compile(f"{ANY}+")
 
 # PS3.4 C.2.2.2.4: the VRs that wildcard matching applies to. "" is a private attribute of unknown VR.
@@ -31,7 +32,7 @@ def prepare_name(pattern: str) -> tuple[str, ...]:
     """
     folded = _RUNS.sub(ANY, fold_name(_marked(pattern)))
     forms = [folded]
-    while forms[-1].endswith(f"^{ANY}"):
+    while forms[-1].endswith(f"^{ANY}") and len(forms) < _MAX_FORMS:
         forms.append(forms[-1][: -len(ANY) - 1].rstrip("^ "))
     return tuple(forms)
 

@@ -34,6 +34,9 @@ class _Sink:
     def flush(self) -> None:
         """zipfile asks for it; there is nothing to flush."""
 
+    def close(self) -> None:
+        """Part of what zipfile expects of a file; nothing is open."""
+
     def take(self) -> bytes:
         data = b"".join(self._pieces)
         self._pieces.clear()

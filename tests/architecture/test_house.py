@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from app import __version__
+from app.cli import app
 from tests.architecture.source import PROJECT, project_files
 
 # Where packages come from is the business of the machine that installs them: a mirror, a proxy, or the public registries.
@@ -95,37 +97,33 @@ def test_make_help_lists_every_public_target() -> None:
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/architecture.md"])
 def test_make_commands_of_the_documents_exist(document: str) -> None:
-    path = PROJECT / document
-    named = (
-        set(re.findall(r"\bmake ([a-z][a-z-]+)\b", code_of(path.read_text(encoding="utf-8"))))
-        if path.exists()
-        else set()
-    )
+    named = set(re.findall(r"\bmake ([a-z][a-z-]+)\b", code_of(text_of(document))))
     assert named - make_targets() == set()
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/operations.md"])
 def test_gantry_commands_of_the_documents_exist(document: str) -> None:
-    from app.cli import app
-
     known = {command.name for command in app.registered_commands}
-    path = PROJECT / document
-    named = (
-        set(re.findall(r"(?m)(?:^|`|\$ |&& )gantry ([a-z]+)\b", code_of(path.read_text()))) if path.exists() else set()
-    )
+    named = set(re.findall(r"(?m)(?:^|[`/]|\$ |&& )\s*gantry ([a-z]+)\b", code_of(text_of(document))))
     assert named - known == set()
 
 
+def test_the_readme_shows_how_to_start_and_to_fill_the_server() -> None:
+    code = code_of(text_of("README.md"))
+    assert "make serve" in code
+    assert "make test" in code
+    assert "gantry import" in code
+
+
 def code_of(markdown: str) -> str:
-    """The code of a document, inline and in blocks: prose may say "make sure"."""
-    blocks = re.findall(r"```.*?\n(.*?)```", markdown, re.DOTALL)
-    inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL))
-    return "\n".join(blocks + [f"`{text}" for text in inline])
+    """The code of a document, inline, indented and in fences: prose may say "make sure"."""
+    fences = re.findall(r"```.*?\n(.*?)```", markdown, re.DOTALL)
+    prose = re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
+    indented = re.findall(r"(?m)^(?: {4}|\t)(.*)$", prose)
+    return "\n".join([*fences, *indented, *(f"`{text}" for text in re.findall(r"`([^`\n]+)`", prose))])
 
 
 def test_changelog_has_the_version_of_the_program() -> None:
-    from app import __version__
-
     text = text_of("CHANGELOG.md")
     assert "## [Unreleased]" in text
     released = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", text, re.MULTILINE)

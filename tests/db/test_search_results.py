@@ -7,10 +7,10 @@ import pytest
 
 from app.db.engine import Database, close_database, open_database
 from app.db.search import search
-from app.dicom.attributes import DEFAULT_RETURNED, TAGS, standard_path
+from app.dicom.attributes import DEFAULT_RETURNED, TAGS, VRS, standard_path
 from app.dicom.matching import AttributeMatch, AttributePath, Level, Rule, SearchQuery, SingleValue, Universal, Wildcard
 from tests.support.archive import CT_IMAGE, dataset, instance, record, store
-from tests.support.matching_cases import date_times_between, empty, is_value
+from tests.support.matching_cases import any_of, date_times_between, empty, is_value, uids
 
 STRUCTURED_REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
 
@@ -339,3 +339,28 @@ async def test_hostile_values_are_stored_and_searched(db: Database) -> None:
     for path, value in (("PatientID", "A" * 5000), ("StudyDescription", "\U0001f600" * 3000), ("Modality", "CT")):
         level = Level.SERIES if path == "Modality" else Level.STUDY
         assert (await search(db, SearchQuery(level, matches=(_match(path, is_value(value)),)))).total_known == 1
+
+
+@pytest.mark.parametrize("fuzzy", [False, True])
+@pytest.mark.parametrize(
+    "path", ["PatientName", "PatientID", "PhysiciansOfRecord", "StudyDescription", "PatientComments"]
+)
+async def test_as_many_values_as_a_query_may_hold(db: Database, path: str, fuzzy: bool) -> None:
+    await store(db, [instance("1", "1.1", "1.1.1", **{path: "v4711"})])
+    for pattern in ("v{}", "v{}*", "*v{}"):
+        texts = [pattern.format(number) for number in (*range(999), 4711)]
+        query = SearchQuery(Level.STUDY, matches=(_match(path, any_of(*texts)),), fuzzy=fuzzy)
+        assert (await search(db, query)).total_known == 1
+    query = SearchQuery(Level.STUDY, matches=(_match("StudyInstanceUID", uids(*map(str, range(1000)))),))
+    assert (await search(db, query)).total_known == 1
+
+
+async def test_a_query_of_many_keys_and_includes(db: Database) -> None:
+    await store(db, [instance("1", "1.1", "1.1.1", PatientName=" ".join(f"w{number}" for number in range(32)))])
+    words = " ".join(f"w{number}" for number in range(31, -1, -1))
+    keywords = [keyword for keyword, tag in TAGS.items() if tag.startswith("0010") and VRS[tag] == "LO"][:60]
+    keys = (_match("PatientName", is_value(words)), *(_match(keyword, empty()) for keyword in keywords))
+    includes = tuple(standard_path(keyword) for keyword in keywords)
+    page = await search(db, SearchQuery(Level.STUDY, matches=keys, includes=includes, fuzzy=True))
+    assert len(page.results) == 1
+    assert len(page.results[0]) > 60 // 2

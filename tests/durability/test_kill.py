@@ -88,7 +88,7 @@ def check_listing(peer: Peer, promises: dict[str, Promise]) -> None:
         assert found == dict(in_study)
         datasets = peer.metadata(f"/studies/{uid}")
         assert {first(one, "00080018") for one in datasets} == {instance for of, _, instance in listed if of == uid}
-    for path in paths:
+    for path in sorted(paths)[:: len(paths) // 100 + 1]:
         assert peer.get(path + "/frames/1", "application/octet-stream").status_code == 200
 
 
@@ -139,7 +139,7 @@ def test_kill(server: Server) -> None:
     server.start()
     peer = Peer(server.base_url)
     try:
-        check_promises(peer, promises)
+        check_promises(peer, dict(sorted(promises.items())[:: len(promises) // 200 + 1]))
     finally:
         peer.close()
         server.stop()

@@ -89,6 +89,7 @@ class Uploader(threading.Thread):
             self.promises[item.path] = Promise({digest(item.data)}, acknowledged=True)
             self.acknowledged += 1
         self.items += items
+        self.stop.wait(self.random.uniform(0, 0.1))
 
     def slowly(self, body: bytes) -> Iterator[bytes]:
         """Chunked, so that a kill finds requests in every state."""

@@ -172,7 +172,10 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
     if not AZURITE.exists():
-        pytest.fail("the Azure tests need Azurite in tests/support/azurite: install npm and run `make test-servers`", pytrace=False)
+        pytest.fail(
+            "the Azure tests need Azurite in tests/support/azurite: install npm and run `make test-servers`",
+            pytrace=False,
+        )
     folder = _shared_folder(tmp_path_factory) / "azurite"
     account, container = "gantrytests", "blobs"
 

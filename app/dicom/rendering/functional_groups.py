@@ -13,7 +13,10 @@ FRAME_VOI_LUT_SEQUENCE = "00289132"
 
 def frame_groups(attributes: AttributeReader, frame_number: int) -> Iterator[AttributeReader]:
     """The functional groups that hold for a frame, its own before the shared ones."""
-    for sequence, number in ((PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, frame_number), (SHARED_FUNCTIONAL_GROUPS_SEQUENCE, 1)):
+    for sequence, number in (
+        (PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, frame_number),
+        (SHARED_FUNCTIONAL_GROUPS_SEQUENCE, 1),
+    ):
         group = attributes.item(sequence, number)
         if group is not None:
             yield group

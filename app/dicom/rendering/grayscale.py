@@ -68,7 +68,8 @@ def windowed(values: Values, window: Window) -> Values:
     center, width = window.center, window.width
     if window.function is VoiFunction.SIGMOID:
         exponent = (-4.0 / width) * (values - center)
-        return 1.0 / (1.0 + np.exp(exponent.clip(-700, 700)))
+        result: Values = 1.0 / (1.0 + np.exp(exponent.clip(-700, 700)))
+        return result
     if window.function is VoiFunction.LINEAR:
         center, width = center - 0.5, width - 1.0
     if width == 0.0:

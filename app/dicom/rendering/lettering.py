@@ -28,7 +28,10 @@ def font_of(size: int) -> FreeTypeFont:
 def lines_of(text: str) -> list[str]:
     """Lines without control characters, bounded in length and number."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n", MAX_LINES)[:MAX_LINES]
-    return ["".join(c for c in line[:MAX_LINE_LENGTH] if unicodedata.category(c) not in ("Cc", "Cf", "Cs")) for line in lines]
+    return [
+        "".join(c for c in line[:MAX_LINE_LENGTH] if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+        for line in lines
+    ]
 
 
 def fitting_font(lines: list[str], width: float, height: float, wanted: int) -> FreeTypeFont:

@@ -132,7 +132,9 @@ def read_presentation_state(attributes: DicomJson, bulk: Mapping[str, bytes] | N
     reader = AttributeReader(attributes, bulk or {})
     sop_class_uid = reader.text("00080016")
     if sop_class_uid not in SUPPORTED_PRESENTATION_STATES:
-        raise NotAcceptable("presentation states of this kind cannot be rendered: only grayscale, color and pseudo-color")
+        raise NotAcceptable(
+            "presentation states of this kind cannot be rendered: only grayscale, color and pseudo-color"
+        )
     references = []
     for series in reader.items(_REFERENCED_SERIES_SEQUENCE):
         for image in series.items(_REFERENCED_IMAGE_SEQUENCE):
@@ -171,7 +173,8 @@ def display_order(attributes: AttributeReader, frame_number: int) -> tuple[tuple
     (Volume). Frames without one of these come behind those that have it.
     """
     dimensions: tuple[float, ...] = ()
-    position, volume = attributes.numbers("00200032"), ()
+    volume: tuple[float, ...] = ()
+    position = attributes.numbers("00200032")
     orientation = attributes.numbers("00200037")
     for tag, number in (("52009229", 1), ("52009230", frame_number)):
         group = attributes.item(tag, number)

@@ -72,9 +72,7 @@ def resample(pixels: Pixels, region: Region) -> Pixels:
     return np.ascontiguousarray(result)
 
 
-def resized(
-    pixels: Pixels, width: int, height: int, box: tuple[float, float, float, float] | None = None
-) -> Pixels:
+def resized(pixels: Pixels, width: int, height: int, box: tuple[float, float, float, float] | None = None) -> Pixels:
     """Bilinear when larger, averaging all pixels that fall together when smaller. Raises InvalidParameter when too large."""
     if max(width, height) > MAX_OUTPUT_EDGE or width * height > MAX_OUTPUT_PIXELS:
         raise InvalidParameter(f"rendered images have at most {MAX_OUTPUT_PIXELS} pixels, {MAX_OUTPUT_EDGE} on an edge")

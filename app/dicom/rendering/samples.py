@@ -46,7 +46,8 @@ class SampleFormat:
         if self.bits_allocated == 1 or self.bits_stored == self.bits_allocated:
             return typed if self.bits_allocated > 1 else words
         up = width - self.bits_stored - self.shift
-        return np.right_shift(np.left_shift(typed, up), width - self.bits_stored)
+        values: NDArray[Any] = np.right_shift(np.left_shift(typed, up), width - self.bits_stored)
+        return values
 
 
 def sample_format(image: ImagePixel) -> SampleFormat:

@@ -6,7 +6,6 @@ Swift's own protocol and asks for no credentials: the tests look behind the stor
 """
 
 import json
-import os
 import pickle
 import sys
 import time
