@@ -11,8 +11,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     azure = [item for item in items if "azure_server" in getattr(item, "fixturenames", ())]
     config.hook.pytest_deselected(items=azure)
     items[:] = [item for item in items if item not in azure]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if reason := azure_left_out():
-        terminalreporter.write_line(reason)
