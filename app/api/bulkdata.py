@@ -25,9 +25,17 @@ from app.dicom.references import Reference, resource_path
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
+from app.dicomweb.resources import DOCUMENT_TYPES
 from app.errors import NotAcceptable, NotFound
 from app.services.archive import Archive
-from app.services.bulkdata import BulkdataDelivery, list_bulkdata, read_bulkdata, retrieve_bulkdata
+from app.services.bulkdata import (
+    ENCAPSULATED_DOCUMENT,
+    BulkdataDelivery,
+    list_bulkdata,
+    mime_type,
+    read_bulkdata,
+    retrieve_bulkdata,
+)
 from app.services.frames import read_frames, retrieve_frames
 
 router = APIRouter(tags=["WADO-RS"])
@@ -56,10 +64,9 @@ async def bulkdata(request: Request) -> Response:
         strict=door.strict_accept,
         item_count=1,
     )
-    representation = _octets(representations)
+    representation, content_type = await _typed(door.archive, delivery, representations)
     url = f"{service_url(request)}{_path(delivery)}"
     modified = delivery.location.created_at
-    content_type = f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
     if representation.multipart:
         body = read_bulkdata(door.archive, delivery)
         part = Part({"Content-Type": content_type, "Content-Location": url}, delivery.item.length)
@@ -99,6 +106,19 @@ def _frame_numbers(delivery: BulkdataDelivery) -> range:
     if image is None or transfer_syntax(delivery.location.transfer_syntax_uid).is_video:
         return range(1, 2)
     return range(1, image.number_of_frames + 1)
+
+
+async def _typed(
+    archive: Archive, delivery: BulkdataDelivery, representations: Sequence[Representation]
+) -> tuple[Representation, str]:
+    """The representation of a native value and its Content-Type: octets, or the document's own type where it is asked for."""
+    for representation in representations:
+        if representation.media_type == OCTET_STREAM:
+            return representation, f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
+        is_document = representation.media_type in DOCUMENT_TYPES and delivery.item.path == ENCAPSULATED_DOCUMENT
+        if is_document and representation.media_type == await mime_type(archive, delivery.location.ref):
+            return representation, representation.media_type
+    raise NotAcceptable("this value can be had as application/octet-stream, or as the type of document that it is")
 
 
 def _octets(representations: Sequence[Representation]) -> Representation:

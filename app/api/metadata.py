@@ -10,11 +10,12 @@ from starlette.responses import Response
 from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, door_of, reference_in, service_url
 from app.api.multipart import Part, multipart_of_streams
-from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, describe
+from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, describe, parameter
 from app.api.responses import StreamingBody
 from app.dicom.references import InstanceRef, Reference, resource_path
 from app.dicom.xml_model import to_native_xml
 from app.dicomweb.conditional import strong_etag
+from app.dicomweb.metadata_projection import Projection, parse_projection
 from app.dicomweb.negotiation import Resource, negotiate
 from app.services.archive import Archive
 from app.services.metadata import metadata_version, retrieve_metadata
@@ -26,8 +27,14 @@ _SERIES = "/studies/{study}/series/{series}/metadata"
 _INSTANCE = "/studies/{study}/series/{series}/instances/{instance}/metadata"
 
 
+_INCLUDEFIELD = parameter(
+    "includefield",
+    "Only these attributes of each instance, and its UIDs. Not in PS3.18; without it, or with `all`, every attribute.",
+)
+
+
 def _describe(path: str) -> dict[str, object]:
-    return describe(path, parameters=[ACCEPT_PARAMETER], media_types=(DICOM_JSON, DICOM_XML))
+    return describe(path, parameters=[_INCLUDEFIELD, ACCEPT_PARAMETER], media_types=(DICOM_JSON, DICOM_XML))
 
 
 @router.get(_STUDY, name="retrieve_study_metadata", openapi_extra=_describe(_STUDY))
@@ -40,26 +47,33 @@ async def metadata(request: Request) -> Response:
     representation = negotiate(
         Resource.METADATA, accept_of(request), accept_parameter_of(request), strict=door.strict_accept
     )[0]
+    projection = parse_projection(request.query_params.getlist("includefield"))
     url = service_url(request)
     version = await metadata_version(door.archive, ref)
     if not representation.multipart:
         # The URLs inside depend on the name that the server was called by.
-        etag = strong_etag(version.tag, f"{zlib.crc32(f'{url} {representation.media_type}'.encode()):08x}")
+        varied = f"{url} {representation.media_type} {projection.name if projection else ''}"
+        etag = strong_etag(version.tag, f"{zlib.crc32(varied.encode()):08x}")
         headers = validators(etag, version.modified) | {"Content-Location": f"{url}{resource_path(ref)}/metadata"}
         if answer := unchanged(request, etag, version.modified, headers):
             return answer
-        return StreamingBody(_json_array(door.archive, ref, url), representation.media_type, headers=headers)
+        body = _json_array(door.archive, ref, url, projection)
+        return StreamingBody(body, representation.media_type, headers=headers)
     return multipart_of_streams(
-        _xml_parts(door.archive, ref, url), "application/dicom+xml", validators(None, version.modified)
+        _xml_parts(door.archive, ref, url, projection), "application/dicom+xml", validators(None, version.modified)
     )
 
 
-async def _json_array(archive: Archive, ref: Reference, url: str) -> AsyncIterator[bytes]:
+async def _json_array(
+    archive: Archive, ref: Reference, url: str, projection: Projection | None
+) -> AsyncIterator[bytes]:
     """Chunks of about 256 KiB: the texts are sent as they were prepared."""
     pieces: list[bytes] = []
     size = 0
     separator = b"["
     async for _, text in retrieve_metadata(archive, ref, url):
+        if projection:
+            text = projection.apply(text)
         pieces += (separator, text)
         separator = b","
         size += len(text)
@@ -70,9 +84,11 @@ async def _json_array(archive: Archive, ref: Reference, url: str) -> AsyncIterat
     yield b"".join(pieces)
 
 
-async def _xml_parts(archive: Archive, ref: Reference, url: str) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+async def _xml_parts(
+    archive: Archive, ref: Reference, url: str, projection: Projection | None
+) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
     async for instance, text in retrieve_metadata(archive, ref, url):
-        document = to_native_xml(orjson.loads(text))
+        document = to_native_xml(orjson.loads(projection.apply(text) if projection else text))
         yield Part(_part_headers(instance, url), len(document)), _once(document)
 
 

@@ -94,6 +94,8 @@ def _page_warnings(page: SearchPage, cap: int) -> list[str]:
     warnings = []
     if page.remaining:
         warnings.append(additional_results(page.remaining))
+        if not page.remaining_is_exact:
+            warnings.append("The number of additional results is a lower bound: there are more than are counted")
     if page.candidates_capped:
         warnings.append(f"An attribute that is not indexed was matched against the first {cap} candidates only")
     return warnings

@@ -23,7 +23,7 @@ from app.db.value_conditions import (
     text_condition,
     widened,
 )
-from app.dicom.attributes import LEVEL_NUMBER, SEARCHABLE, is_indexable, level_of, stored_path
+from app.dicom.attributes import LEVEL_NUMBER, SEARCHABLE, is_indexable, keyword_path, level_of, stored_path
 from app.dicom.date_times import offset_minutes
 from app.dicom.matching import (
     AttributeMatch,
@@ -39,8 +39,10 @@ from app.dicom.matching import (
     Wildcard,
 )
 from app.dicom.matching_values import partner_tag, simplified
+from app.errors import InvalidQuery
 
 Condition = ColumnElement[bool]
+MAX_PATTERNS = 32
 Keys = Sequence[AttributeMatch]
 
 STUDY_DATE, MODALITIES_IN_STUDY, MODALITY = ("00080020",), ("00080061",), ("00080060",)
@@ -120,11 +122,14 @@ def matching_of(query: SearchQuery, dialect: Dialect, searchable: Sequence[Attri
     """Everything that the keys and the scope of a search say.
 
     searchable: paths that attribute_values holds besides the default ones.
+    Raises InvalidQuery for a key of more than MAX_PATTERNS names or patterns.
     """
     indexed = {stored_path(path) for paths in SEARCHABLE.values() for path in paths}
     indexed |= {stored_path(path) for path in searchable if is_indexable(path)}
     keys = [AttributeMatch(match.path, simplified(match.rule)) for match in query.matches]
     keys = [match for match in keys if not isinstance(match.rule, Universal)]
+    for match in keys:
+        _refuse_too_many(match)
     valued = [match for match in keys if not isinstance(match.rule, EmptyValue)]
     in_sequence = Counter(match.path.tags[0] for match in valued if len(match.path.tags) > 1)
     is_zoned = offset_minutes(query.timezone) is not None
@@ -141,6 +146,17 @@ def matching_of(query: SearchQuery, dialect: Dialect, searchable: Sequence[Attri
             matching.filter_keys.append(match)
     matching.conditions += _scope(query)
     return matching
+
+
+def _refuse_too_many(match: AttributeMatch) -> None:
+    """Each name and pattern is a search of its own; other values are looked up all at once."""
+    rule = match.rule
+    if isinstance(rule, MultipleValues):
+        patterns = sum(
+            match.path.vr in ("PN", "DA", "TM", "DT") or isinstance(value, Wildcard) for value in rule.values
+        )
+        if patterns > MAX_PATTERNS:
+            raise InvalidQuery(f"{keyword_path(match.path)} takes at most {MAX_PATTERNS} names or patterns")
 
 
 def _scope(query: SearchQuery) -> Iterable[Condition]:
@@ -206,7 +222,7 @@ class _Compiler:
                 condition &= text_condition(study_modalities.c.modality, rule, vr, self.dialect)
             return condition
         if tag in _NUMBER_COLUMNS:
-            return number_condition(_NUMBER_COLUMNS[tag], rule)
+            return number_condition(_NUMBER_COLUMNS[tag], rule, self.dialect)
         if isinstance(rule, DateTimeRange):
             if tag in _DATE_COLUMNS and rule.time_path.tags == (partner_tag(tag),):
                 return date_time_condition(self._date_column(tag), _DATE_COLUMNS[rule.time_path.tags[0]], rule)
@@ -236,7 +252,7 @@ class _Compiler:
             total: ColumnElement[Any] = func.coalesce(func.sum(members.c.number_of_instances), 0)
             number = select(func.count() if tag == _STUDY_SERIES else total).select_from(members)
             number = number.where(members.c.study_id == studies.c.id).correlate(studies)
-            return number_condition(number.scalar_subquery(), rule)
+            return number_condition(number.scalar_subquery(), rule, self.dialect)
         if tag == _AVAILABILITY:
             singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
             return true() if SingleValue("ONLINE") in singles else false()

@@ -62,7 +62,8 @@ async def search(
     max_results    results at most, whatever the query's limit
     candidate_cap  candidates at most whose data sets are read for keys that have no index
     count_cap      up to here `remaining` is counted
-    Raises DatabaseUnavailable.
+    Of Database.searchable, rows of what was stored before are completed by a background job; until then they are not found.
+    Raises InvalidQuery for a key of too many names or patterns, DatabaseUnavailable.
     """
     limit = max_results if query.limit is None else min(query.limit, max_results)
     offset = min(query.offset, _MAX_OFFSET)

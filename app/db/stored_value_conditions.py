@@ -36,6 +36,10 @@ _SELECTIVE_PREFIX = 2
 _MAX_UNION = 200
 
 
+def _is_selective(pattern: str) -> bool:
+    return is_literal(pattern) or len(literal_prefix(pattern)) >= _SELECTIVE_PREFIX
+
+
 @dataclass(frozen=True, slots=True)
 class StoredValues:
     """is_narrow: another key leaves few candidates. fuzzy: names are matched by words as well (PS3.4 C.2.2.2.1.1)."""
@@ -70,19 +74,18 @@ class StoredValues:
         return or_(literal, self._one_of(Level.STUDY, *by_words)) if by_words else literal
 
     def _by_group(self, columns: Names, rule: Rule) -> Iterator[Select[Any]]:
-        """Per component group the studies whose group fits; nothing where that would be most of them, or no single key."""
-        if not isinstance(rule, SingleValue | Wildcard):
+        """Per value and component group the studies whose group fits; nothing where that would be most of them, or where a
+        value names several groups."""
+        singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
+        keys = [name_keys(single) for single in singles if isinstance(single, SingleValue | Wildcard)]
+        if not all(len(groups) == 1 and groups[0] and all(_is_selective(key) for key in groups[0]) for groups in keys):
             return
-        keys = name_keys(rule)
-        if len(keys) != 1 or not keys[0]:
-            return
-        if any(not is_literal(key) and len(literal_prefix(key)) < _SELECTIVE_PREFIX for key in keys[0]):
-            return
-        for column in columns:
-            # The select must not take the table of the statement around it for its own.
-            named = studies.alias()
-            condition = group_condition(named.c[column.key or ""], keys[0], self.dialect)
-            yield select(named.c.id).where(condition)
+        for (patterns,) in keys:
+            for column in columns:
+                # The select must not take the table of the statement around it for its own.
+                named = studies.alias()
+                condition = group_condition(named.c[column.key or ""], patterns, self.dialect)
+                yield select(named.c.id).where(condition)
 
     def _by_words(self, path: AttributePath, rule: Rule) -> Iterator[Select[Any]]:
         """The owners of names that hold every word of the key, or one spelled alike, in any order."""

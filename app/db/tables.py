@@ -6,7 +6,8 @@
     tombstones                                 what was deleted or replaced, and its blob, for the retention time
 
 Text columns are NOT NULL and "" where the attribute is absent or empty, so that ordering and empty value matching need no
-NULL handling. Dates are `YYYYMMDD`, times `HHMMSS.FFFFFF` filled up with zeros. Names are kept once per component group,
+NULL handling. Dates are `YYYYMMDD`, times `HHMMSS.FFFFFF` filled up with zeros;
+what is no date or time is `!` and its text, which stays out of every range. Names are kept once per component group,
 lower-cased and accent-folded (app.dicom.attributes.fold_name), for matching only; the name as it was sent is in `attributes`.
 """
 

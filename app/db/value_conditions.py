@@ -95,16 +95,14 @@ def text_condition(column: ColumnElement[str], rule: Rule, vr: str, dialect: Dia
     return false()
 
 
-def number_condition(column: ColumnElement[Any], rule: Rule) -> Condition:
+def number_condition(column: ColumnElement[Any], rule: Rule, dialect: Dialect) -> Condition:
     """A rule on an integer column: NULL where the attribute is absent, empty or not a number."""
-    if isinstance(rule, SingleValue):
-        number = whole_number(rule.value)
-        return false() if number is None else column == number
     if isinstance(rule, EmptyValue):
         return column.is_(None)
-    if isinstance(rule, MultipleValues):
-        return any_condition(number_condition(column, value) for value in rule.values)
-    return false()
+    singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
+    numbers = [whole_number(single.value) for single in singles if isinstance(single, SingleValue)]
+    known = [number for number in numbers if number is not None]
+    return any_of(dialect, column, known) if known else false()
 
 
 def date_condition(column: ColumnElement[str], rule: Rule, vr: str) -> Condition:
@@ -185,13 +183,14 @@ def stored_value_condition(column: ColumnElement[str], rule: Rule, vr: str, dial
 
     Of a person name it holds the groups one by one: a key that names groups finds too much, never too little.
     """
-    if isinstance(rule, MultipleValues):
+    if vr in NUMBER_VRS:
+        singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
+        return any_of(dialect, column, [number_text(one.value) for one in singles if isinstance(one, SingleValue)])
+    if isinstance(rule, MultipleValues) and vr in ("PN", "DA", "TM"):
         return any_condition(stored_value_condition(column, value, vr, dialect) for value in rule.values)
     if vr == "PN" and isinstance(rule, SingleValue | Wildcard):
         keys = [patterns for patterns in name_keys(rule) if patterns]
         return group_condition(column, keys[0], dialect) if keys else column != ""
     if vr in ("DA", "TM"):
         return date_condition(column, rule, vr)
-    if vr in NUMBER_VRS:
-        return column == number_text(rule.value) if isinstance(rule, SingleValue) else false()
     return text_condition(column, rule, vr, dialect)

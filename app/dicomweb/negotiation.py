@@ -21,7 +21,18 @@ from app.dicom.transfer_syntaxes import (
     TRANSFER_SYNTAXES,
 )
 from app.dicomweb.media_types import MediaRange, MediaType, canonical_name, parse_accept, split_list
-from app.dicomweb.resources import COMPRESSED, DICOM, DICOM_JSON, JSON, OFFERS, RENDERED_TYPES, Offer, Resource
+from app.dicomweb.resources import (
+    COMPRESSED,
+    DICOM,
+    DICOM_JSON,
+    DICOM_TYPES,
+    JSON,
+    OFFERS,
+    RENDERED_RESOURCES,
+    RENDERED_TYPES,
+    Offer,
+    Resource,
+)
 from app.errors import InvalidParameter, NotAcceptable
 
 __all__ = ["Representation", "Resource", "negotiate"]
@@ -190,7 +201,11 @@ def _refuse_mixture(resource: Resource, entries: tuple[MediaRange, ...]) -> None
         name = _bare_name(entry.media_type)
         if name == JSON:
             continue
-        if name in own or name in (DICOM, DICOM_JSON):
+        if resource in RENDERED_RESOURCES:
+            # Here the images are rendered ones (8.7.3.3 and 8.7.4 share names), inside of multipart too.
+            dicom |= name in DICOM_TYPES
+            rendered |= name in RENDERED_TYPES
+        elif name in own or name in (DICOM, DICOM_JSON):
             dicom = True
         elif name in RENDERED_TYPES and entry.media_type.type != "multipart":
             rendered = True
@@ -223,7 +238,7 @@ def _representations(offers: list[Offer], ranges: list[_Range]) -> list[Represen
             if uids is None or entry.q == 0:
                 continue
             found = Representation(offer.media_type, offer.multipart, uids, charset=entry.charset)
-            if entry.means_default and offer.media_type in COMPRESSED:
+            if entry.means_default and offer.transfer_syntaxes and offer.media_type in COMPRESSED:
                 fallbacks.append(
                     replace(found, transfer_syntaxes=offer.transfer_syntaxes, converts=False, fallback=True)
                 )

@@ -19,7 +19,8 @@ JSON = "application/json"  # not of DICOM; older editions and many clients say s
 class Resource(Enum):
     """What is asked for. INSTANCES are those of a study or a series; INSTANCE is one.
 
-    RENDERED and THUMBNAIL will join here, with offers of their own below and their types in RENDERED_TYPES.
+    RENDERED_* are the categories of Table 8.7.4-1; a frame of a multi-frame image is a single frame image (8.7.2). URI_* are
+    the same in the URI service, where every answer is a single part, and may be the instance itself (9.3).
     """
 
     INSTANCES = auto()
@@ -31,6 +32,17 @@ class Resource(Enum):
     SEARCH = auto()
     STORE_RESPONSE = auto()
     CAPABILITIES = auto()
+    RENDERED_SINGLE_FRAME = auto()
+    RENDERED_MULTI_FRAME = auto()
+    RENDERED_VIDEO = auto()
+    RENDERED_TEXT = auto()
+    RENDERED_DOCUMENT = auto()
+    THUMBNAIL = auto()
+    URI_IMAGE = auto()
+    URI_VIDEO = auto()
+    URI_TEXT = auto()
+    URI_DOCUMENT = auto()
+    URI_OTHER = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,30 @@ _BULKDATA_OF_INSTANCES = Offer(OCTET_STREAM, multipart=True, transfer_syntaxes=_
 
 _ZIP = Offer(ZIP, multipart=False, by_name_only=True)
 
+# PS3.18 Table 8.7.4-1, as far as rendered here; the first is the default where the Standard names one.
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/jp2", "image/jph", "image/jxl")
+_ANIMATION = "image/gif"
+_VIDEOS = ("video/mp4", "video/mpeg", "video/H265")
+_TEXTS = ("text/html", "text/plain", "text/xml")
+# Documents are given out as they were encapsulated.
+_DOCUMENT_TEXTS = ("application/pdf", "text/xml")
+
+
+def _singles(names: tuple[str, ...]) -> tuple[Offer, ...]:
+    return tuple(Offer(name, multipart=False) for name in names)
+
+
+def _one_item(names: tuple[str, ...]) -> tuple[Offer, ...]:
+    """As a single part where it is the only one, and as parts."""
+    return (
+        *(Offer(name, multipart=False, one_item=True) for name in names),
+        *(Offer(name, multipart=True) for name in names),
+    )
+
+
+# Table 9.3-1: without contentType and with `*/*` an instance is rendered; it comes as it is only by name.
+_URI_DICOM = Offer(DICOM, multipart=False, transfer_syntaxes=_ANY, by_name_only=True)
+
 # In order of the server's preference: the first is the default of the resource.
 OFFERS: dict[Resource, tuple[Offer, ...]] = {
     Resource.INSTANCES: (_PS3_10, _BULKDATA_OF_INSTANCES, _ZIP),
@@ -113,6 +149,21 @@ OFFERS: dict[Resource, tuple[Offer, ...]] = {
     Resource.BULKDATA_ITEM: (*_SINGLE, *_DOCUMENTS, *_PARTS),
     Resource.BULKDATA_COLLECTION: _PARTS,
     Resource.FRAMES: (*_PARTS, *_SINGLE),
+    Resource.RENDERED_SINGLE_FRAME: _one_item(_IMAGES),
+    # No default: a part for each frame is what `*/*` gets (8.7.7 leaves the choice), one that plays whoever asks for it.
+    Resource.RENDERED_MULTI_FRAME: (
+        *(Offer(name, multipart=True) for name in _IMAGES),
+        Offer(_ANIMATION, multipart=False, one_item=True),
+    ),
+    Resource.RENDERED_VIDEO: _one_item(_VIDEOS),
+    Resource.RENDERED_TEXT: _one_item(_TEXTS),
+    Resource.RENDERED_DOCUMENT: _one_item(_DOCUMENT_TEXTS),
+    Resource.THUMBNAIL: _singles(_IMAGES),
+    Resource.URI_IMAGE: (*_singles(_IMAGES), _URI_DICOM),
+    Resource.URI_VIDEO: (*_singles(_VIDEOS), _URI_DICOM),
+    Resource.URI_TEXT: (*_singles(_TEXTS), _URI_DICOM),
+    Resource.URI_DOCUMENT: (*_singles(_DOCUMENT_TEXTS), _URI_DICOM),
+    Resource.URI_OTHER: (_URI_DICOM,),
 }
 
 # PS3.18 Table 8.7.4-1. image/jpeg, image/jp2, image/jxl and the videos are DICOM media types as well (Table 8.7.3-5).
@@ -123,3 +174,10 @@ RENDERED_TYPES = frozenset(
         "text/html", "text/plain", "text/xml", "text/rtf", "application/pdf",
     }
 )  # fmt: skip
+
+# Resources whose representations are rendered: what else is named there asks for DICOM media types (8.7.5).
+RENDERED_RESOURCES = frozenset(
+    resource for resource in Resource if resource.name.startswith(("RENDERED_", "URI_")) or resource is Resource.THUMBNAIL
+)
+# DICOM media types that are rendered ones under no circumstances (Tables 8.7.3-4, 8.7.3-5).
+DICOM_TYPES = frozenset({DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, *COMPRESSED}) - RENDERED_TYPES

@@ -3,10 +3,13 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import orjson
+
 from app.blobs.base import BlobStore
 from app.db.locate import InstanceLocation, locate_bulkdata
+from app.db.metadata import stream_metadata
 from app.dicom.bulkdata import find_bulkdata, unpack_bulkdata
-from app.dicom.instance import BulkdataItem
+from app.dicom.instance import INSTANCE_URL_MARK, BulkdataItem
 from app.dicom.layout import InstanceLayout
 from app.dicom.native_pixels import swap_bytes, swap_width
 from app.dicom.references import InstanceRef
@@ -14,6 +17,7 @@ from app.dicom.transfer_syntaxes import transfer_syntax
 from app.services.archive import Archive
 from app.services.inflating import read_data_set
 
+ENCAPSULATED_DOCUMENT = "00420011"
 PIXEL_DATA_PATHS = ("7FE00010", "7FE00008", "7FE00009")
 
 
@@ -33,6 +37,14 @@ async def retrieve_bulkdata(archive: Archive, ref: InstanceRef, path: str) -> Bu
     """Find the value at `path` (see BulkdataItem). Raises NotFound, Gone, Unavailable."""
     location, packed = await locate_bulkdata(archive.db, ref)
     return BulkdataDelivery(location, find_bulkdata(packed, path))
+
+
+async def mime_type(archive: Archive, ref: InstanceRef) -> str:
+    """MIME Type of Encapsulated Document (0042,0012), lower case; "" where it is not given. Raises NotFound, Gone."""
+    async for _, text in stream_metadata(archive.db, ref):
+        values = orjson.loads(text.replace(INSTANCE_URL_MARK, b"")).get("00420012", {}).get("Value") or [""]
+        return str(values[0]).partition(";")[0].strip().lower()
+    return ""
 
 
 async def list_bulkdata(archive: Archive, ref: InstanceRef, *, pixel_data_only: bool) -> list[BulkdataDelivery]:

@@ -6,9 +6,21 @@ import orjson
 import pytest
 
 from app.db.engine import Database, close_database, open_database
+from app.db.matching_sql import MAX_PATTERNS
 from app.db.search import search
 from app.dicom.attributes import DEFAULT_RETURNED, TAGS, VRS, standard_path
-from app.dicom.matching import AttributeMatch, AttributePath, Level, Rule, SearchQuery, SingleValue, Universal, Wildcard
+from app.dicom.matching import (
+    AttributeMatch,
+    AttributePath,
+    Level,
+    MultipleValues,
+    Rule,
+    SearchQuery,
+    SingleValue,
+    Universal,
+    Wildcard,
+)
+from app.errors import InvalidQuery
 from tests.support.archive import CT_IMAGE, dataset, instance, record, store
 from tests.support.matching_cases import any_of, date_times_between, empty, is_value, uids
 
@@ -348,11 +360,29 @@ async def test_hostile_values_are_stored_and_searched(db: Database) -> None:
 async def test_as_many_values_as_a_query_may_hold(db: Database, path: str, fuzzy: bool) -> None:
     await store(db, [instance("1", "1.1", "1.1.1", **{path: "v4711"})])
     for pattern in ("v{}", "v{}*", "*v{}"):
-        texts = [pattern.format(number) for number in (*range(999), 4711)]
+        texts = [pattern.format(number) for number in (*range(100, 100 + MAX_PATTERNS - 1), 4711)]
         query = SearchQuery(Level.STUDY, matches=(_match(path, any_of(*texts)),), fuzzy=fuzzy)
         assert (await search(db, query)).total_known == 1
-    query = SearchQuery(Level.STUDY, matches=(_match("StudyInstanceUID", uids(*map(str, range(1000)))),))
-    assert (await search(db, query)).total_known == 1
+    too_many = any_of("v4711", *(f"w{number}*" for number in range(MAX_PATTERNS + 1)))
+    with pytest.raises(InvalidQuery, match="at most 32"):
+        await search(db, SearchQuery(Level.STUDY, matches=(_match(path, too_many),)))
+
+
+async def test_plain_values_may_be_many(db: Database) -> None:
+    known = {"PatientID": "v4711", "StudyDescription": "v4711", "OtherStudyNumbers": 4711, "Modality": "CT"}
+    await store(db, [instance("1", "1.1", "1.1.1", SeriesNumber=4711, **known)])
+    texts = [f"v{number}" for number in (*range(1000), 4711)]
+    numbers = any_of(*(text[1:] for text in texts))
+    for level, path, rule in [
+        (Level.STUDY, "StudyInstanceUID", uids(*map(str, range(1000)))),
+        (Level.STUDY, "PatientID", any_of(*texts)),
+        (Level.STUDY, "StudyDescription", any_of(*texts)),
+        (Level.STUDY, "OtherStudyNumbers", numbers),
+        (Level.STUDY, "NumberOfStudyRelatedSeries", numbers),
+        (Level.STUDY, "ModalitiesInStudy", MultipleValues((Wildcard("?T"), *map(SingleValue, texts)))),
+        (Level.SERIES, "SeriesNumber", numbers),
+    ]:
+        assert (await search(db, SearchQuery(level, matches=(_match(path, rule),)))).total_known == 1, path
 
 
 async def test_a_query_of_many_keys_and_includes(db: Database) -> None:
