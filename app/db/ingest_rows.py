@@ -12,7 +12,6 @@ import orjson
 import zstandard
 
 from app.dicom.attributes import (
-    LEVEL_NUMBER,
     instance_columns,
     searchable_values,
     series_attributes,
@@ -78,8 +77,7 @@ def _prepare_one(
 
 def values_at(level: Level, dataset: Mapping[str, Any], searchable: Sequence[AttributePath]) -> Values:
     """The rows of attribute_values that belong to one level."""
-    number = LEVEL_NUMBER[level]
-    return tuple((path, value) for at, path, value in searchable_values(dataset, searchable) if at == number)
+    return tuple((path, value) for _, path, value in searchable_values(dataset, searchable, (level,)))
 
 
 def merge_attributes(known: Mapping[str, Any], later: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

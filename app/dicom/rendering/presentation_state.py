@@ -83,7 +83,7 @@ class PresentationState:
         """
         modality = read_modality(self.attributes) or Rescale()
         items = self.items_for(_SOFTCOPY_VOI_LUT_SEQUENCE, sop_instance_uid, frame_number)
-        voi = next((found for item in items if (found := read_voi(item)) is not None), None)
+        voi = next((found for item in items if (found := read_voi(item, is_real=sample is None)) is not None), None)
         if voi is None:
             full = SampleFormat(16, 16, 15, False) if sample is None else sample
             voi = full_range(full, modality)
@@ -166,12 +166,13 @@ def _aspect(item: AttributeReader) -> float:
     return 1.0
 
 
-def display_order(attributes: AttributeReader, frame_number: int) -> tuple[tuple[float, ...], ...]:
+def display_order(dataset: DicomJson, frame_number: int) -> tuple[tuple[float, ...], ...]:
     """A key that sorts rendered frames as PS3.18 8.3.5.1.6 asks, where their order of reference settles the rest.
 
     Dimension Index Values, Image Position (Patient) along the normal of the image where that is known, Image Position
     (Volume). Frames without one of these come behind those that have it.
     """
+    attributes = AttributeReader(dataset)
     dimensions: tuple[float, ...] = ()
     volume: tuple[float, ...] = ()
     position = attributes.numbers("00200032")

@@ -46,17 +46,20 @@ def read_modality(item: AttributeReader) -> Modality | None:
     return Rescale(slope or 1.0, intercept or 0.0)
 
 
-def read_voi(item: AttributeReader) -> Voi | None:
-    """The first VOI LUT, else the first window that can be used; None where there is neither (PS3.3 C.11.2)."""
-    return read_lookup_table(item.item(VOI_LUT_SEQUENCE)) or _read_window(item)
+def read_voi(item: AttributeReader, *, is_real: bool = False) -> Voi | None:
+    """The first VOI LUT, else the first window that can be used; None where there is neither (PS3.3 C.11.2).
+
+    is_real  the window is for real samples, not for integers
+    """
+    return read_lookup_table(item.item(VOI_LUT_SEQUENCE)) or _read_window(item, is_real)
 
 
-def _read_window(item: AttributeReader) -> Window | None:
+def _read_window(item: AttributeReader, is_real: bool) -> Window | None:
     name = item.text(_VOI_LUT_FUNCTION).upper().replace("_", "-").lower()
     function = VoiFunction(name) if name in list(VoiFunction) else VoiFunction.LINEAR
     for center, width in zip(item.numbers(_WINDOW_CENTER), item.numbers(_WINDOW_WIDTH), strict=False):
-        if function is VoiFunction.LINEAR and 0 < width < 1:
-            # Not allowed (C.11.2.1.2.1), but what writers of small real values mean is clear.
+        if function is VoiFunction.LINEAR and (0 < width < 1 or (width == 1 and is_real)):
+            # LINEAR counts integers (C.11.2.1.2.1): it makes no sense here, and what the writer means is clear.
             function = VoiFunction.LINEAR_EXACT
         try:
             return Window(center, width, function)
@@ -79,7 +82,9 @@ def image_transform(
     window  asked for by the user agent; it replaces the image's own VOI
     """
     modality = read_modality(frame_macro(attributes, frame_number, PIXEL_VALUE_TRANSFORMATION_SEQUENCE))
-    voi: Voi | None = window or read_voi(frame_macro(attributes, frame_number, FRAME_VOI_LUT_SEQUENCE))
+    voi: Voi | None = window or read_voi(
+        frame_macro(attributes, frame_number, FRAME_VOI_LUT_SEQUENCE), is_real=sample is None
+    )
     if voi is None:
         voi = _default_range(words, sample, attributes, modality or Rescale())
     inverts = photometric_interpretation == "MONOCHROME1" or attributes.text(_PRESENTATION_LUT_SHAPE) == "INVERSE"
