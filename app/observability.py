@@ -62,6 +62,7 @@ def configure_logging(*, as_json: bool, level: str) -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     # Libraries that tell every statement or warn about each odd file: their errors reach us as exceptions.
-    for name in ("sqlalchemy.engine", "alembic", "aiosqlite", "httpx"):
+    # uvicorn's access log would say each request a second time, without its id and duration.
+    for name in ("sqlalchemy.engine", "alembic", "aiosqlite", "httpx", "uvicorn.access"):
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
     logging.getLogger("pydicom").setLevel(logging.ERROR)

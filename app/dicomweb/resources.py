@@ -177,7 +177,9 @@ RENDERED_TYPES = frozenset(
 
 # Resources whose representations are rendered: what else is named there asks for DICOM media types (8.7.5).
 RENDERED_RESOURCES = frozenset(
-    resource for resource in Resource if resource.name.startswith(("RENDERED_", "URI_")) or resource is Resource.THUMBNAIL
+    resource
+    for resource in Resource
+    if resource.name.startswith(("RENDERED_", "URI_")) or resource is Resource.THUMBNAIL
 )
 # DICOM media types that are rendered ones under no circumstances (Tables 8.7.3-4, 8.7.3-5).
 DICOM_TYPES = frozenset({DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, *COMPRESSED}) - RENDERED_TYPES
