@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.dicom.rendering.attribute_reader import AttributeReader
-from app.dicom.rendering.samples import SampleFormat, all_words
+from app.dicom.rendering.samples import SampleFormat, all_words, in_blocks, look_up_words
 from app.errors import CodecError
 
 Rgb = NDArray[np.uint8]
@@ -39,8 +39,8 @@ class Palette:
 def render_palette(words: NDArray[Any], sample: SampleFormat, palette: Palette) -> Rgb:
     """rows x columns x 3."""
     if sample.is_tabulated:
-        return palette.look_up(sample.stored_values(all_words(sample))).take(words, axis=0)
-    return palette.look_up(sample.stored_values(words))
+        return look_up_words(palette.look_up(sample.stored_values(all_words(sample))), words)
+    return in_blocks(words, lambda block: palette.look_up(sample.stored_values(block)), channels=3)
 
 
 def read_palette(attributes: AttributeReader) -> Palette | None:
@@ -153,6 +153,13 @@ def render_colour(words: NDArray[Any], sample: SampleFormat, photometric_interpr
 def _eight_bits(words: NDArray[Any], sample: SampleFormat) -> Rgb:
     if sample.bits_allocated == 8 and sample.bits_stored == 8:
         return np.ascontiguousarray(words)
+    if sample.is_tabulated:
+        return look_up_words(_scaled(all_words(sample), sample), words)
+    return in_blocks(words, lambda block: _scaled(block, sample))
+
+
+def _scaled(words: NDArray[Any], sample: SampleFormat) -> Rgb:
+    """All bits that are stored to eight, rounded."""
     largest = (1 << sample.bits_stored) - 1
     stored = sample.stored_values(words).astype(np.float64)
     if sample.is_signed:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.dicom.rendering.lookup_tables import LookupTable, Values
 from app.dicom.rendering.parameters import VoiFunction, Window
-from app.dicom.rendering.samples import SampleFormat, all_words
+from app.dicom.rendering.samples import SampleFormat, all_words, in_blocks, look_up_words
 
 Grey = NDArray[np.uint8]
 WHITE = 255
@@ -58,8 +58,9 @@ def modality_values(stored: NDArray[Any], modality: Modality) -> Values:
     if isinstance(modality, LookupTable):
         return modality.look_up(values)
     if not modality.is_identity:
-        values *= modality.slope
-        values += modality.intercept
+        with np.errstate(over="ignore", invalid="ignore"):
+            values *= modality.slope
+            values += modality.intercept
     return values
 
 
@@ -89,14 +90,19 @@ def _voi_values(values: Values, voi: Voi) -> Values:
 
 def display_fractions(stored: NDArray[Any], transform: GrayscaleTransform) -> Values:
     """Stored values, integer or real, to 0.0 (black) to 1.0 (white)."""
-    result = _voi_values(modality_values(stored, transform.modality), transform.voi)
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = _voi_values(modality_values(stored, transform.modality), transform.voi)
     if transform.presentation is not None:
         result = transform.presentation.look_up_fraction(result)
     return 1.0 - result if transform.inverts else result
 
 
 def to_grey(stored: NDArray[Any], transform: GrayscaleTransform) -> Grey:
-    """Stored values to 0 (black) to 255 (white); what is not a number is black."""
+    """Stored values, integer or real, to 0 (black) to 255 (white); what is not a number is black."""
+    return in_blocks(stored, lambda block: _to_grey(block, transform))
+
+
+def _to_grey(stored: NDArray[Any], transform: GrayscaleTransform) -> Grey:
     fractions = np.nan_to_num(display_fractions(stored, transform), nan=0.0)
     return np.floor(fractions * WHITE + 0.5).astype(np.uint8)
 
@@ -104,7 +110,7 @@ def to_grey(stored: NDArray[Any], transform: GrayscaleTransform) -> Grey:
 @lru_cache(maxsize=32)
 def grey_table(sample: SampleFormat, transform: GrayscaleTransform) -> Grey:
     """The grey of every possible word: many frames of one series are rendered alike."""
-    table = to_grey(sample.stored_values(all_words(sample)), transform)
+    table = _to_grey(sample.stored_values(all_words(sample)), transform)
     table.setflags(write=False)
     return table
 
@@ -112,5 +118,5 @@ def grey_table(sample: SampleFormat, transform: GrayscaleTransform) -> Grey:
 def render_grey(words: NDArray[Any], sample: SampleFormat, transform: GrayscaleTransform) -> Grey:
     """The grey of each word of a frame."""
     if sample.is_tabulated:
-        return grey_table(sample, transform).take(words)
-    return to_grey(sample.stored_values(words), transform)
+        return look_up_words(grey_table(sample, transform), words)
+    return in_blocks(words, lambda block: _to_grey(sample.stored_values(block), transform))

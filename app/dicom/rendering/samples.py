@@ -1,5 +1,6 @@
 """From the bytes of a native frame to an array of its samples (PS3.5 8.1.1, PS3.3 C.7.6.3.1)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from app.dicom.layout import ImagePixel
 from app.errors import CodecError
 
 MAX_PIXELS = 1 << 27  # of one frame, as the codecs
+_BLOCK = 1 << 15  # words at a time: what is computed of them stays in the cache of a processor
 CHROMA_SUBSAMPLED = ("YBR_FULL_422", "YBR_PARTIAL_422")
 
 
@@ -89,6 +91,32 @@ def frame_words(frame: bytes | memoryview, image: ImagePixel) -> NDArray[Any]:
     if image.planar_configuration == 1:
         return words.reshape(samples, image.rows, image.columns).transpose(1, 2, 0)
     return words.reshape(image.rows, image.columns, samples)
+
+
+def in_blocks(
+    words: NDArray[Any], compute: Callable[[NDArray[Any]], NDArray[np.uint8]], channels: int = 1
+) -> NDArray[np.uint8]:
+    """`compute` of all words, a block at a time: its intermediate values would need many times the memory of the image.
+
+    channels  of the result of each word; more than one makes another axis
+    """
+    flat = words.reshape(-1)
+    shape = (flat.size,) if channels == 1 else (flat.size, channels)
+    result = np.empty(shape, np.uint8)
+    for start in range(0, flat.size, _BLOCK):
+        result[start : start + _BLOCK] = compute(flat[start : start + _BLOCK])
+    return result.reshape(words.shape if channels == 1 else (*words.shape, channels))
+
+
+def look_up_words(table: NDArray[np.uint8], words: NDArray[Any]) -> NDArray[np.uint8]:
+    """The entry of each word; `table` has one (of any number of channels) for every possible word."""
+    flat = words.reshape(-1)
+    result = np.empty((flat.size, *table.shape[1:]), np.uint8)
+    for start in range(0, flat.size, _BLOCK):
+        end = start + _BLOCK
+        # Nothing is clipped, as every word has its entry; but it is the way to no copy of the result.
+        table.take(flat[start:end], axis=0, out=result[start:end], mode="clip")
+    return result.reshape(*words.shape, *table.shape[1:])
 
 
 def _full_chroma(words: NDArray[Any], image: ImagePixel) -> NDArray[Any]:
