@@ -14,7 +14,8 @@ PIP_INSTALL := install --root-user-action=ignore
 
 # Parallel test processes: at least 2, at most 8. `make test JOBS=4 TESTS=tests/cli` narrows a run.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -ge 2 ] || n=2; [ $$n -le 8 ] || n=8; echo $$n)
-TESTS ?= tests
+# tests/conformance is named so that its report is printed: plugins of folders below are not seen by the parallel runner.
+TESTS ?= tests tests/conformance
 BASE_URL ?= http://127.0.0.1:8080/dicomweb
 
 .PHONY: help

@@ -2,9 +2,11 @@
 
 import pytest
 
+from tests.support.javascript import javascript_left_out
 from tests.support.object_servers import azure_left_out
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if reason := azure_left_out():
-        terminalreporter.write_line(reason)
+    for reason in (azure_left_out(), javascript_left_out()):
+        if reason:
+            terminalreporter.write_line(reason, yellow=True)

@@ -37,6 +37,7 @@ _ALIASES = {
     "image/x-jls": "image/jls",
     "image/x-dicom-rle": "image/dicom-rle",
     "image/x-htj2k": "image/jphc",
+    "image/jhc": "image/jphc",
     "image/x-jxl": "image/jxl",
     "image/jll": "image/jpeg",
     # PS3.18 Table 8.7.3-5 writes this one with a capital; types are compared without regard to case (RFC 9110 8.3.1).
