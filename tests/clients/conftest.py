@@ -1,5 +1,6 @@
 """A Gantry for the clients, with a few instances of the conformance corpus to send."""
 
+import os
 from collections.abc import Iterator
 
 import pytest

@@ -173,9 +173,7 @@ def _texts(corpus: Corpus) -> list[Item]:
         single("greek", charset="iso8859-7", SpecificCharacterSet="ISO_IR 126", PatientName="Διονυσιος"),
         single("arabic", charset="iso8859-6", SpecificCharacterSet="ISO_IR 127", PatientName="قباني^لنزار"),
         single("japanese", SpecificCharacterSet="\\ISO 2022 IR 87", PatientName=japanese),
-        single(
-            "yen", charset="latin-1", SpecificCharacterSet="ISO_IR 13", OtherPatientNames="A\\B", StudyDescription="C"
-        ),
+        single("yen", charset="latin-1", SpecificCharacterSet="ISO_IR 13", MedicalAlerts="A\\B"),
         single("other-ids", OtherPatientIDsSequence=[attributes(PatientID=f"{token}-OTHER", IssuerOfPatientID="X")]),
         single("private", {0x00230010: ("LO", PRIVATE_CREATOR), 0x00231001: ("LO", "hidden value")}),
     ]

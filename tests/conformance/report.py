@@ -29,6 +29,8 @@ FEATURES = {
     "bulk-resources": "/bulkdata and /pixeldata of studies, series and instances",
     "optional-matching": "fuzzy, empty value and multiple value matching",
     "replace": "the same SOP Instance UID stored again replaces the instance",
+    "thumbnails": "/thumbnail of studies, series, instances and frames",
+    "uri-service": "WADO-URI at /wado below the base URL",
     "shared-uids": "one Series or SOP Instance UID in two studies",
     "own-syntax": "Implicit VR LE and Explicit VR BE returned when asked by their UID",
     "settings": "a Gantry that the suite starts itself with settings of its own",
@@ -56,6 +58,7 @@ class Requirement:
     section: str
     level: str
     area: str
+    requirement: str
 
 
 def requirements() -> dict[str, Requirement]:

@@ -1,5 +1,6 @@
 """Status codes and status reports of what fails (PS3.18 8.5, 8.6.3)."""
 
+import contextlib
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from tests.support.http import (
     DICOM_MULTIPART,
     JSON,
     OCTET_MULTIPART,
+    BadMessage,
     Peer,
     build_multipart,
     raw_exchange,
@@ -117,7 +119,6 @@ def test_request_over_the_limit(gantry: Callable[..., Peer], corpus: Corpus, chu
     assert response.status_code == 200
 
 
-@pytest.mark.proves("COM-028")
 def test_overlong_query_is_a_clear_refusal(peer: Peer) -> None:
     """Whatever the limit is: a list of 300 UIDs passes, a megabyte does not bring the server down."""
     uids = ",".join(f"2.25.{number:036d}" for number in range(1, 301))
@@ -127,11 +128,10 @@ def test_overlong_query_is_a_clear_refusal(peer: Peer) -> None:
         f"GET {address.path}/studies?PatientID={'x' * 1_000_000} HTTP/1.1\r\nHost: {address.netloc}\r\n"
         f"Accept: {JSON}\r\nConnection: close\r\n\r\n"
     )
-    try:
+    # A server may also close before it has read the line; that is no 414, so nothing is proven of COM-028 here.
+    with contextlib.suppress(ConnectionError, BadMessage):
         status, _, _ = raw_exchange(peer.base_url, message.encode())
-    except (ConnectionError, AssertionError):
-        status = 414  # closed before the whole line was read
-    assert status in (400, 414, 431)
+        assert status in (400, 414, 431)
     assert peer.get("/studies", JSON, "limit=1").status_code in (200, 204)
 
 
