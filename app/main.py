@@ -8,9 +8,24 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 
 from app import __version__
-from app.api import bulkdata, capabilities, delete, frames, health, metadata, retrieve, search, store
+from app.api import (
+    bulkdata,
+    capabilities,
+    delete,
+    frames,
+    health,
+    home,
+    metadata,
+    rendered,
+    retrieve,
+    search,
+    store,
+    thumbnail,
+    wado_uri,
+)
 from app.api.compression import CompressText
 from app.api.dependencies import DICOMWEB_PREFIX, Door
 from app.api.errors import install_error_handlers
@@ -29,6 +44,21 @@ from app.settings import LogFormat, Settings
 EXPOSED_HEADERS = (
     "Content-Type, Content-Length, Content-Location, Location, Warning, ETag, Last-Modified, Content-Range, "
     "Accept-Ranges, Retry-After, X-Request-ID"
+)
+
+
+DICOMWEB_ROUTERS = (
+    search.router,
+    store.router,
+    frames.router,
+    bulkdata.router,
+    metadata.router,
+    rendered.router,
+    thumbnail.router,
+    retrieve.router,
+    delete.router,
+    capabilities.router,
+    wado_uri.router,
 )
 
 
@@ -79,18 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_archive(settings) as archive:
-            app.state.door = Door(
-                archive,
-                public_url=settings.public_url,
-                trust_forwarded=settings.trust_forwarded,
-                strict_accept=settings.strict_accept,
-                search_empty_status=settings.search_empty_status,
-                search_max_results=settings.search_max_results,
-                search_candidate_cap=settings.search_candidate_cap,
-                max_request_bytes=settings.max_request_bytes,
-                max_parts=settings.max_parts,
-                max_frames_per_request=settings.max_frames_per_request,
-            )
+            app.state.door = _door(settings, archive)
             log.info("started", version=__version__, data_dir=str(settings.data_dir))
             yield
         log.info("stopped")
@@ -102,12 +121,36 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         redirect_slashes=False,
+        default_response_class=Response,  # what a route answers with is described by the route
     )
-    for router in (search, store, frames, bulkdata, metadata, retrieve, delete, capabilities):
-        app.include_router(router.router, prefix=DICOMWEB_PREFIX)
+    for router in DICOMWEB_ROUTERS:
+        app.include_router(router, prefix=DICOMWEB_PREFIX)
+    app.include_router(wado_uri.router)  # where its users of old look for it
     app.include_router(health.router)
+    app.include_router(home.router)
     install_error_handlers(app)
     install_openapi(app)
+    _add_middleware(app, settings)
+    return app
+
+
+def _door(settings: Settings, archive: Archive) -> Door:
+    return Door(
+        archive,
+        public_url=settings.public_url,
+        trust_forwarded=settings.trust_forwarded,
+        strict_accept=settings.strict_accept,
+        search_empty_status=settings.search_empty_status,
+        search_max_results=settings.search_max_results,
+        search_candidate_cap=settings.search_candidate_cap,
+        max_request_bytes=settings.max_request_bytes,
+        max_parts=settings.max_parts,
+        max_frames_per_request=settings.max_frames_per_request,
+    )
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Innermost first: what is added last sees a request first and its answer last."""
     app.add_middleware(CompressText)
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:
@@ -120,4 +163,3 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             max_age=86400,
         )
     app.add_middleware(RequestContext)
-    return app

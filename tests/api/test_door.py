@@ -101,3 +101,11 @@ async def test_metrics_count_by_transaction(client: httpx.AsyncClient) -> None:
     await client.get("/dicomweb/studies")
     text = (await client.get("/metrics")).text
     assert 'gantry_request_seconds_count{status="200",transaction="search_for_studies"}' in text
+
+
+async def test_the_root_says_where_everything_is(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/", headers={"host": "pacs.test:8080"})
+    assert answer.status_code == 200
+    assert "http://pacs.test:8080/dicomweb" in answer.text
+    hostile = await client.get("/", headers={"host": "<script>alert(1)</script>"})
+    assert "<script>" not in hostile.text
