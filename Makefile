@@ -20,7 +20,7 @@ BASE_URL ?= http://127.0.0.1:8080/dicomweb
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: serve
 serve: $(INSTALLED) ## Install what is missing and run the server; GANTRY_* settings apply
@@ -52,6 +52,14 @@ openapi: $(INSTALLED) ## Write openapi/openapi.json anew
 .PHONY: conformance
 conformance: $(INSTALLED) ## Black-box PS3.18 suite against BASE_URL (any DICOMweb server)
 	$(BIN)/pytest tests/conformance --base-url $(BASE_URL)
+
+.PHONY: conformance-statement
+conformance-statement: $(INSTALLED) ## Write openapi/conformance.md anew
+	$(BIN)/python -m tests.conformance.statement
+
+.PHONY: bench
+bench: $(INSTALLED) ## Speed suite beside orthanc and nginx, 15 minutes; BENCH="--only frame --seconds 2" narrows it
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: lock
 lock: ## Resolve the dependencies anew; UPGRADE=1 takes the newest versions

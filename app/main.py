@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -39,6 +38,8 @@ from app.dicom.header import ParseLimits
 from app.dicomweb.searchable_attributes import parse_searchable_attributes
 from app.observability import configure_logging, log
 from app.services.archive import Archive, Limits
+from app.services.codec_threads import CodecThreads
+from app.services.derived_cache import DerivedCache
 from app.settings import LogFormat, Settings
 
 EXPOSED_HEADERS = (
@@ -71,7 +72,7 @@ async def open_archive(settings: Settings, *, migrated: bool = True) -> AsyncIte
         pool_size=settings.database_pool_size,
         searchable=parse_searchable_attributes(settings.searchable_attributes),
     )
-    threads = ThreadPoolExecutor(settings.codec_threads or os.cpu_count() or 1, thread_name_prefix="codec")
+    threads = CodecThreads(settings.codec_threads or os.cpu_count() or 1, timeout=settings.codec_timeout_seconds)
     try:
         if migrated:
             await migrate(database)
@@ -93,6 +94,7 @@ async def open_archive(settings: Settings, *, migrated: bool = True) -> AsyncIte
                     max_decoded_bytes=settings.max_decoded_bytes,
                     codec_timeout=settings.codec_timeout_seconds,
                 ),
+                cache=DerivedCache(settings.effective_cache_dir, settings.cache_bytes),
             )
         finally:
             await blobs.close()

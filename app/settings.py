@@ -90,8 +90,16 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest frame, in bytes after decoding, that is decoded.",
     )
-    codec_threads: int = Field(0, ge=0, description="Threads that decode pixel data; 0 is one per processor.")
-    codec_timeout_seconds: float = Field(60, gt=0, description="Longest time that one frame may take to decode.")
+    codec_threads: int = Field(0, ge=0, description="Threads that decode and encode pixel data; 0 is one per processor.")
+    codec_timeout_seconds: float = Field(
+        60, gt=0, description="Longest time in seconds that one frame may take to decode and to encode."
+    )
+
+    cache_dir: str = Field(
+        "",
+        description="Folder of converted and rendered data, which may be lost at any time. Empty: `cache` below the data folder.",
+    )
+    cache_bytes: int = Field(2 * 1024**3, ge=0, description="Size of that folder in bytes; 0 keeps nothing.")
 
     sync: bool = Field(
         True,
@@ -131,6 +139,10 @@ class Settings(BaseSettings):
     @property
     def effective_blob_url(self) -> str:
         return self.blob_url or str(self.data_dir.resolve() / "blobs")
+
+    @property
+    def effective_cache_dir(self) -> Path:
+        return Path(self.cache_dir) if self.cache_dir else self.data_dir.resolve() / "cache"
 
     @property
     def spool_dir(self) -> Path:

@@ -22,7 +22,7 @@ from app.api.ranges import ranged_response
 from app.db.locate import locate_instances
 from app.dicom.layout import InstanceLayout
 from app.dicom.references import Reference, resource_path
-from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
+from app.dicom.transfer_syntaxes import AS_STORED, EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.dicomweb.resources import DOCUMENT_TYPES
@@ -64,6 +64,8 @@ async def bulkdata(request: Request) -> Response:
         strict=door.strict_accept,
         item_count=1,
     )
+    if _wants_frames(delivery, representations):
+        return await _encapsulated(request, door.archive, delivery)
     representation, content_type = await _typed(door.archive, delivery, representations)
     url = f"{service_url(request)}{_path(delivery)}"
     modified = delivery.location.created_at
@@ -99,6 +101,14 @@ async def _encapsulated(request: Request, archive: Archive, delivery: BulkdataDe
     alternatives = alternatives_of(representations)
     frames = await retrieve_frames(archive, delivery.location.ref, numbers, alternatives)
     return await answer_frames(request, archive, frames, representations)
+
+
+def _wants_frames(delivery: BulkdataDelivery, representations: Sequence[Representation]) -> bool:
+    """Whether native pixel data is to be compressed: that is done frame by frame (PS3.18 8.7.3.3.2)."""
+    best = representations[0]
+    if delivery.item.path != "7FE00010" or best.media_type in DOCUMENT_TYPES:
+        return False
+    return best.media_type != OCTET_STREAM or not {AS_STORED, EXPLICIT_VR_LITTLE_ENDIAN} & {*best.transfer_syntaxes}
 
 
 def _frame_numbers(delivery: BulkdataDelivery) -> range:
@@ -197,15 +207,14 @@ async def _collection(
     url = service_url(request)
     for delivery in deliveries:
         location = f"{url}{_path(delivery)}"
-        if delivery.is_encapsulated:
+        if delivery.is_encapsulated or _wants_frames(delivery, representations):
             numbers = _frame_numbers(delivery)
             alternatives = alternatives_of(representations)
             frames = await retrieve_frames(archive, delivery.location.ref, numbers, alternatives)
             media_type = representations[frames.index].media_type
             kind = f"{media_type}; transfer-syntax={frames.transfer_syntax_uid}"
-            sizes = iter(frames.sizes)
             async for frame in read_frames(archive, frames):
-                yield Part({"Content-Type": kind, "Content-Location": location}, next(sizes)), _once(frame)
+                yield Part({"Content-Type": kind, "Content-Location": location}, len(frame)), _once(frame)
         else:
             _octets(representations)
             kind = f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"

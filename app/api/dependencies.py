@@ -66,7 +66,7 @@ def instance_in(request: Request) -> InstanceRef:
 
 def alternatives_of(representations: Sequence[Representation]) -> list[Alternative]:
     """What the services need of them, in the same order."""
-    return [Alternative(one.transfer_syntaxes, one.converts, one.fallback) for one in representations]
+    return [Alternative(one.transfer_syntaxes, one.converts, one.fallback, one.allows_loss) for one in representations]
 
 
 def accept_of(request: Request) -> str | None:

@@ -1,13 +1,14 @@
 """WADO-RS Retrieve of frames (PS3.18 10.4.1.1.6)."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, instance_in, service_url
-from app.api.multipart import Part, multipart_of_known
+from app.api.multipart import Part, multipart_of_known, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
 from app.api.ranges import ranged_response
 from app.api.responses import primed
@@ -28,7 +29,7 @@ _FRAMES = "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}
     openapi_extra=describe(_FRAMES, parameters=[ACCEPT_PARAMETER], media_types=(OCTETS, "application/octet-stream")),
 )
 async def frames(request: Request) -> Response:
-    """Frames as stored, or decoded to little-endian samples."""
+    """Frames as stored, decoded to little-endian samples, or in another compressed syntax."""
     door = door_of(request)
     ref = instance_in(request)
     numbers = parse_frame_list(request.path_params["frames"], limit=door.max_frames_per_request)
@@ -67,13 +68,30 @@ async def answer_frames(
             modified=modified,
             headers=headers,
         )
+    bodies = await primed(_checked(archive, delivery))
+    sizes: Sequence[int | None] = delivery.sizes
+    if len(sizes) == 1 and sizes[0] is None:
+        frame = b"".join([piece async for piece in bodies])
+        bodies, sizes = _slice(frame, 0, len(frame)), [len(frame)]
     parts = [
         Part({"Content-Type": content_type, "Content-Location": f"{base}{number}"}, size)
-        for number, size in zip(delivery.numbers, delivery.sizes, strict=True)
+        for number, size in zip(delivery.numbers, sizes, strict=True)
     ]
-    bodies = await primed(_checked(archive, delivery))
     # Boundaries differ from answer to answer: a multipart message has no strong tag.
-    return multipart_of_known(parts, bodies, representation.media_type, validators(None, modified))
+    headers = validators(None, modified)
+    if None in sizes:
+        return multipart_of_streams(_each(parts, bodies), representation.media_type, headers)
+    return multipart_of_known(parts, bodies, representation.media_type, headers)
+
+
+async def _each(
+    parts: Sequence[Part], bodies: AsyncIterator[bytes]
+) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+    """Frames whose sizes are known only when they are encoded, each announced when it is."""
+    index = 0
+    async for frame in bodies:
+        yield replace(parts[index], length=len(frame)), _slice(frame, 0, len(frame))
+        index += 1
 
 
 async def _slice(frame: bytes, offset: int, length: int) -> AsyncIterator[bytes]:
@@ -84,7 +102,7 @@ async def _checked(archive: Archive, delivery: FrameDelivery) -> AsyncIterator[b
     """A frame of another size than was announced would corrupt the message: the connection is closed instead."""
     index = 0
     async for frame in read_frames(archive, delivery):
-        if len(frame) != delivery.sizes[index]:
+        if delivery.sizes[index] not in (None, len(frame)):
             raise RuntimeError(f"frame {delivery.numbers[index]} has {len(frame)} bytes, not {delivery.sizes[index]}")
         index += 1
         yield frame

@@ -118,9 +118,10 @@ def install_openapi(app: FastAPI) -> None:
             )
             for operations in schema["paths"].values():
                 for operation in operations.values():
-                    operation["responses"].pop("422", None)
-                    if operation["responses"].get("200") == {"description": "Successful Response"}:
-                        operation["responses"].pop("200")
+                    responses = operation["responses"]
+                    responses.pop("422", None)
+                    if len(responses) > 1 and responses.get("200") == {"description": "Successful Response"}:
+                        responses.pop("200")
             app.openapi_schema = schema
         return app.openapi_schema
 

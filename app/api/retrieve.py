@@ -19,6 +19,7 @@ from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Resource, negotiate
 from app.dicomweb.resources import ZIP
 from app.services.archive import Archive
+from app.services.prepared_instances import prepare_instance
 from app.services.retrieve import InstanceDelivery, open_instance, retrieve_instances
 from app.services.zip_stream import zip_stream
 
@@ -37,7 +38,7 @@ def _describe(path: str, *more: str) -> dict[str, object]:
 @router.get(_SERIES, name="retrieve_series", openapi_extra=_describe(_SERIES))
 @router.get(_INSTANCE, name="retrieve_instance", openapi_extra=_describe(_INSTANCE, "application/dicom"))
 async def retrieve(request: Request) -> Response:
-    """Instances as PS3.10 files, as stored or as Explicit VR Little Endian."""
+    """Instances as PS3.10 files, as stored or in another transfer syntax."""
     door = door_of(request)
     ref = reference_in(request)
     resource = Resource.INSTANCE if isinstance(ref, InstanceRef) else Resource.INSTANCES
@@ -51,7 +52,7 @@ async def retrieve(request: Request) -> Response:
     index, deliveries = await retrieve_instances(door.archive, ref, alternatives_of(files))
     if files[index].multipart:
         return await _multipart(door.archive, deliveries, service_url(request))
-    return await _single(request, door.archive, deliveries[0])
+    return await answer_instance(request, door.archive, deliveries[0])
 
 
 async def _zip(request: Request, archive: Archive, ref: Reference) -> Response:
@@ -74,7 +75,8 @@ def _content_type(delivery: InstanceDelivery) -> str:
     return f"application/dicom; transfer-syntax={delivery.transfer_syntax_uid}"
 
 
-async def _single(request: Request, archive: Archive, delivery: InstanceDelivery) -> Response:
+async def answer_instance(request: Request, archive: Archive, delivery: InstanceDelivery) -> Response:
+    """One instance as a single part, here and in the URI service."""
     location = delivery.location
     # The digest names the stored bytes; with the syntax it names every representation made of them.
     etag = strong_etag(location.digest[:32], delivery.transfer_syntax_uid)
@@ -87,6 +89,17 @@ async def _single(request: Request, archive: Archive, delivery: InstanceDelivery
             request,
             lambda offset, length: archive.blobs.open(location.blob_key, offset, length),
             size=location.size,
+            media_type=_content_type(delivery),
+            etag=etag,
+            modified=location.created_at,
+            headers=headers,
+        )
+    if delivery.is_prepared:
+        file = await prepare_instance(archive, location, delivery.transfer_syntax_uid)
+        return await ranged_response(
+            request,
+            file.read,
+            size=file.size,
             media_type=_content_type(delivery),
             etag=etag,
             modified=location.created_at,

@@ -1,10 +1,13 @@
 """STOW-RS: Store Instances (PS3.18 10.5)."""
 
+from collections.abc import AsyncIterator
+
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from app.api.dependencies import Door, accept_of, accept_parameter_of, door_of, service_url
+from app.api.dependencies import DICOMWEB_PREFIX, Door, accept_of, accept_parameter_of, door_of, service_url
+from app.api.metadata_parts import MetadataMessage
 from app.api.multipart import Part, multipart_of_parts
 from app.api.openapi import DICOM, DICOM_JSON, describe
 from app.api.request_bodies import check_content_encoding, read_body
@@ -13,7 +16,8 @@ from app.dicom import store_status
 from app.dicom.references import StudyRef, validate_uid
 from app.dicom.xml_model import to_native_xml
 from app.dicomweb.media_types import MediaType, parse_media_type
-from app.dicomweb.multipart_reader import MultipartReader, PartBegin, PartData
+from app.dicomweb.metadata_store import METADATA_TYPES, is_metadata
+from app.dicomweb.multipart_reader import Event, MultipartReader, PartBegin, PartData
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.dicomweb.resources import DICOM_XML
 from app.dicomweb.store_response import StoreResponse
@@ -25,13 +29,16 @@ router = APIRouter(tags=["STOW-RS"])
 
 # A part that is not typed, or typed as octets, is taken for what it then turns out to be.
 _INSTANCE_TYPES = ("application/dicom", "application/octet-stream")
+_SINGLE_TYPES = ("application/dicom", *METADATA_TYPES)
+_METADATA_PARTS = tuple(f'multipart/related; type="{kind}"' for kind in METADATA_TYPES)
+_MULTIPART_TYPES = (*_INSTANCE_TYPES, *METADATA_TYPES)
 
 
 def _describe(path: str) -> dict[str, object]:
     return describe(
         path,
         media_types=(DICOM_JSON, DICOM_XML),
-        request_types=(DICOM, "application/dicom"),
+        request_types=(DICOM, *_METADATA_PARTS, *_SINGLE_TYPES),
         failures=(202, 400, 406, 409, 413, 415, 503),
     )
 
@@ -52,6 +59,8 @@ async def store(request: Request) -> Response:
     try:
         if content_type.type == "multipart":
             await _receive_multipart(request, door, intake, content_type)
+        elif is_metadata(content_type):
+            await _receive_metadata(request, door, intake, content_type)
         else:
             await _receive_single(request, door, intake)
         results = await intake.finish()
@@ -74,15 +83,15 @@ def _content_type(request: Request) -> MediaType:
         media_type = parse_media_type(text)
     except InvalidMediaType as error:
         raise UnsupportedMediaType(f"the Content-Type cannot be read: {error}") from error
-    if media_type.essence == "application/dicom":
+    if media_type.essence in _SINGLE_TYPES:
         return media_type
     if media_type.essence == "multipart/related":
         kind = media_type.get("type")
-        if kind is None or kind.lower() in _INSTANCE_TYPES:
+        if kind is None or kind.lower() in _MULTIPART_TYPES:
             return media_type
         raise UnsupportedMediaType(f"multipart/related of type {kind[:80]} is not read here")
     raise UnsupportedMediaType(
-        f"{media_type.essence} is not read here; application/dicom and multipart/related of it are"
+        f"{media_type.essence} is not read here; {', '.join(_SINGLE_TYPES)} and multipart/related of them are"
     )
 
 
@@ -94,20 +103,52 @@ async def _receive_single(request: Request, door: Door, intake: Intake) -> None:
     await intake.end()
 
 
-async def _receive_multipart(request: Request, door: Door, intake: Intake, content_type: MediaType) -> None:
-    reader = MultipartReader(content_type, max_parts=door.max_parts)
-    receiving = _Parts(intake)
+async def _receive_metadata(request: Request, door: Door, intake: Intake, content_type: MediaType) -> None:
+    """Metadata as the whole body, every value in it. PS3.18 10.5.4 does not list it; curl and scripts send it."""
+    message = MetadataMessage(intake, _base_url(request))
     try:
-        async for chunk in read_body(request, limit=door.max_request_bytes):
-            for event in reader.feed(chunk):
-                await receiving.take(event)
-        for event in reader.finish():
+        await message.whole(content_type, read_body(request, limit=door.max_request_bytes))
+        await message.store()
+    finally:
+        await message.close()
+
+
+async def _receive_multipart(request: Request, door: Door, intake: Intake, content_type: MediaType) -> None:
+    """Instances, or metadata with bulkdata: the type parameter says which, and where it does not the first part."""
+    reader = MultipartReader(content_type, max_parts=door.max_parts)
+    kind = content_type.get("type")
+    receiving: _Parts | MetadataMessage | None = None
+    if kind in METADATA_TYPES:
+        receiving = MetadataMessage(intake, _base_url(request))
+    try:
+        async for event in _events(reader, read_body(request, limit=door.max_request_bytes)):
+            if receiving is None:
+                of_metadata = isinstance(event, PartBegin) and is_metadata(event.media_type)
+                receiving = MetadataMessage(intake, _base_url(request)) if of_metadata else _Parts(intake)
             await receiving.take(event)
+        if isinstance(receiving, MetadataMessage):
+            await receiving.store()
     except MalformedMessage:
-        if not receiving.complete:
+        if not isinstance(receiving, _Parts) or not receiving.complete:
             raise
         # Whole instances came before the fault: they are kept, and the rest is reported.
         await intake.refuse(store_status.CANNOT_UNDERSTAND, "the message is malformed from here on")
+    finally:
+        if isinstance(receiving, MetadataMessage):
+            await receiving.close()
+
+
+async def _events(reader: MultipartReader, body: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+    async for chunk in body:
+        for event in reader.feed(chunk):
+            yield event
+    for event in reader.finish():
+        yield event
+
+
+def _base_url(request: Request) -> str:
+    """The request's own URL as the client knows it: what relative Content-Locations are relative to (RFC 2557 5)."""
+    return service_url(request) + request.url.path.removeprefix(DICOMWEB_PREFIX)
 
 
 class _Parts:
@@ -154,7 +195,13 @@ def _answer(
             response.failed(result.sop_class_uid, result.sop_instance_uid, result.status)
         else:
             INSTANCES_STORED.labels("stored" if result.changed else "unchanged").inc()
-            response.stored(result.ref, result.sop_class_uid)
+            remarks = result.remarks
+            response.stored(
+                result.ref,
+                result.sop_class_uid,
+                warning=remarks.warning,
+                original_attributes=remarks.original_attributes,
+            )
             created = created or result.study_created
     is_xml = representation.media_type == DICOM_XML
     body = to_native_xml(response.dataset()) if is_xml else response.to_json()

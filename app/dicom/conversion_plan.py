@@ -52,7 +52,14 @@ class DecodedFrames:
         return self.frame_bits % 8 != 0
 
 
-Segment = Literal | Copy | Swap | DecodedFrames
+@dataclass(frozen=True, slots=True)
+class EncodedFrames:
+    """The frames as fragments, with their item headers and padding, as they were prepared before the plan was made."""
+
+    length: int
+
+
+Segment = Literal | Copy | Swap | DecodedFrames | EncodedFrames
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,9 @@ _IMPLICIT = Encoding(implicit_vr=True, big_endian=False)
 Piece = bytes | Segment
 # decode_icon(attributes of the item, fragments joined) -> elements that replace those of the item, pixel data included
 DecodeIcon = Callable[[Mapping[int, bytes], bytes], Mapping[int, bytes]]
+# What becomes of an element: other bytes, nothing (None), or what a function makes of it (b"" where none is stored), the
+# whole element in Explicit VR Little Endian each time.
+Change = bytes | None | Callable[[bytes], bytes]
 
 
 @dataclass(slots=True)
@@ -97,7 +100,7 @@ class Rewriter:
         level: Level,
         *,
         stop: int | None = None,
-        changes: Mapping[int, bytes | None] | None = None,
+        changes: Mapping[int, Change] | None = None,
     ) -> None:
         """The elements from `start` to the end of the data, into `level`.
 
@@ -112,20 +115,30 @@ class Rewriter:
         position, end = start, len(self._data.rstrip(b"\0"))
         while position < end:  # zeros behind the data set: writers that fill up to a block
             head = read_element(self._data, position, encoding)
-            while pending and pending[0] <= head.tag:
-                self._write_change(level, changes, pending.pop(0))
+            while pending and pending[0] < head.tag:
+                self._write_change(level, changes[pending.pop(0)])
             if stop is not None and head.value == stop:
                 break
-            replaced = head.tag in changes
-            position = self._element(head, encoding, Level(level) if replaced else level, 0)
+            if head.tag not in changes:
+                position = self._element(head, encoding, level, 0)
+                continue
+            stored = Level(level)
+            position = self._element(head, encoding, stored, 0)
+            if pending and pending[0] == head.tag:
+                self._write_change(level, changes[pending.pop(0)], stored)
         for tag in pending:
-            self._write_change(level, changes, tag)
+            self._write_change(level, changes[tag])
 
     @staticmethod
-    def _write_change(level: Level, changes: Mapping[int, bytes | None], tag: int) -> None:
-        replacement = changes[tag]
-        if replacement is not None:
-            level.add(replacement)
+    def _write_change(level: Level, change: Change, stored: Level | None = None) -> None:
+        if callable(change):
+            pieces = stored.pieces if stored else []
+            element = b"".join(piece for piece in pieces if isinstance(piece, bytes))
+            if stored and len(element) != stored.length:
+                raise MalformedDicom("an attribute that has to be extended is too large")
+            change = change(element)
+        if change:
+            level.add(change)
 
     def _element(self, head: Element, encoding: Encoding, level: Level, depth: int) -> int:
         """One element; returns the offset behind it."""

@@ -23,12 +23,16 @@ from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Family, Trans
 from app.errors import CodecError, MalformedDicom, TooLarge, TruncatedDicom, UnsupportedTransferSyntax
 
 __all__ = [
+    "ENCAPSULATION_TAGS",
     "ConversionPlan",
     "Copy",
     "DecodedFrames",
+    "IconDecoder",
     "Literal",
     "Segment",
     "Swap",
+    "description_changes",
+    "file_meta_of_result",
     "plan_deflated",
     "plan_explicit_vr_little_endian",
 ]
@@ -47,7 +51,7 @@ _NATIVE_VRS = frozenset(("OB", "OW", "OF", "OD", "UN"))
 _VR_OF = {"PixelData": "OW", "FloatPixelData": "OF", "DoubleFloatPixelData": "OD"}
 _TAG_OF = {"PixelData": _PIXEL_DATA, "FloatPixelData": 0x7FE00008, "DoubleFloatPixelData": 0x7FE00009}
 # Extended Offset Table, its lengths, and Encapsulated Pixel Data Value Total Length: of encapsulated pixel data only.
-_ENCAPSULATION_TAGS = (0x7FE00001, 0x7FE00002, 0x7FE00003)
+ENCAPSULATION_TAGS = (0x7FE00001, 0x7FE00002, 0x7FE00003)
 
 
 def plan_explicit_vr_little_endian(
@@ -81,7 +85,7 @@ def plan_explicit_vr_little_endian(
     if layout.image is not None:
         # Needed for attributes that stand in front of it, too.
         level.values[_PIXEL_REPRESENTATION] = struct.pack("<H", layout.image.pixel_representation & 1)
-    icons = _IconDecoder(syntax.uid)
+    icons = IconDecoder(syntax.uid)
     stop = layout.pixel_data.offset if layout.pixel_data else None
     Rewriter(head, 0, icons).data_set(layout.dataset_offset, declared, level, stop=stop, changes=changes)
     for piece in pixels:
@@ -89,7 +93,7 @@ def plan_explicit_vr_little_endian(
     if layout.pixel_data is not None and tail:
         encoding = guess_encoding(head, layout.dataset_offset, declared)
         Rewriter(tail, layout.pixel_data.end, icons).data_set(0, encoding, level)
-    meta = _file_meta(head[: layout.dataset_offset], level.values)
+    meta = file_meta_of_result(head[: layout.dataset_offset], level.values)
     return conversion_plan([meta, *level.pieces], EXPLICIT_VR_LITTLE_ENDIAN)
 
 
@@ -101,7 +105,7 @@ def plan_deflated(meta: bytes, dataset: bytes) -> ConversionPlan:
 
     Raises TruncatedDicom, MalformedDicom.
     """
-    return conversion_plan([_file_meta(meta, {}), dataset], EXPLICIT_VR_LITTLE_ENDIAN)
+    return conversion_plan([file_meta_of_result(meta, {}), dataset], EXPLICIT_VR_LITTLE_ENDIAN)
 
 
 def _pixel_data(
@@ -147,8 +151,8 @@ def _decoded(
     if padded > MAX_LENGTH:
         raise TooLarge("the decoded pixel data is too long for Explicit VR Little Endian")
     header = element_header(_PIXEL_DATA, _native_vr(result), padded)
-    changes: dict[int, bytes | None] = dict.fromkeys(_ENCAPSULATION_TAGS)
-    changes.update(_description_changes(image, result))
+    changes: dict[int, bytes | None] = dict.fromkeys(ENCAPSULATION_TAGS)
+    changes.update(description_changes(image, result))
     return changes, [header, frames, bytes(padded - frames.length)]
 
 
@@ -157,7 +161,7 @@ def _native_vr(image: ImagePixel) -> str:
     return "OW" if image.bits_allocated > 8 else "OB"
 
 
-def _description_changes(image: ImagePixel, result: ImagePixel) -> dict[int, bytes]:
+def description_changes(image: ImagePixel, result: ImagePixel) -> dict[int, bytes]:
     """Elements of the Image Pixel Module that decoding changes."""
     changes = {}
     if result.photometric_interpretation != image.photometric_interpretation:
@@ -167,7 +171,7 @@ def _description_changes(image: ImagePixel, result: ImagePixel) -> dict[int, byt
     return changes
 
 
-class _IconDecoder:
+class IconDecoder:
     """Decodes pixel data inside of sequence items, which is compressed as that of the image is."""
 
     def __init__(self, transfer_syntax_uid: str) -> None:
@@ -194,33 +198,41 @@ class _IconDecoder:
         )
         result = decoded_image(image, self._uid)
         frame = decode_frame(codestream, image, self._uid, max_pixels=_MAX_ICON_PIXELS)
-        changes = _description_changes(image, result)
+        changes = description_changes(image, result)
         changes[_PIXEL_DATA] = element(_PIXEL_DATA, _native_vr(result), frame.data)
         return changes
 
 
-def _file_meta(stored: bytes, values: Mapping[int, bytes]) -> bytes:
+def file_meta_of_result(
+    stored: bytes,
+    values: Mapping[int, bytes],
+    transfer_syntax_uid: str = EXPLICIT_VR_LITTLE_ENDIAN,
+    sop_instance_uid: str = "",
+) -> bytes:
     """Preamble, prefix and file meta information (PS3.10 7.1) of the result.
 
-    stored  what stands in front of the stored data set; all is kept but the transfer syntax and the group length
-    values  attributes of the data set, for files without any of it
+    stored            what stands in front of the stored data set; all is kept but the transfer syntax and the group length
+    values            attributes of the data set, for files without any of it
+    sop_instance_uid  where it is another one than stored
     """
     has_preamble = stored[128:132] == b"DICM"
     start = 132 if has_preamble else 0
     preamble = stored[:132] if has_preamble else _PREAMBLE
     changes: dict[int, bytes | None] = {
         0x00020000: None,
-        0x00020010: element(0x00020010, "UI", EXPLICIT_VR_LITTLE_ENDIAN.encode("ascii")),
+        0x00020010: element(0x00020010, "UI", transfer_syntax_uid.encode("ascii")),
     }
+    if sop_instance_uid:
+        changes[0x00020003] = element(0x00020003, "UI", sop_instance_uid.encode("ascii"))
     if not stored[start:]:
         changes |= {
             0x00020001: element(0x00020001, "OB", b"\x00\x01"),
             0x00020002: element(0x00020002, "UI", values.get(_SOP_CLASS_UID, b"")),
-            0x00020003: element(0x00020003, "UI", values.get(_SOP_INSTANCE_UID, b"")),
+            0x00020003: changes.get(0x00020003) or element(0x00020003, "UI", values.get(_SOP_INSTANCE_UID, b"")),
             0x00020012: element(0x00020012, "UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
         }
     level = Level()
-    Rewriter(stored, 0, _IconDecoder(EXPLICIT_VR_LITTLE_ENDIAN)).data_set(start, _EXPLICIT, level, changes=changes)
+    Rewriter(stored, 0, IconDecoder(EXPLICIT_VR_LITTLE_ENDIAN)).data_set(start, _EXPLICIT, level, changes=changes)
     group = b"".join(piece for piece in level.pieces if isinstance(piece, bytes))
     if len(group) != level.length:
         raise MalformedDicom("the file meta information is too large")

@@ -48,6 +48,7 @@ class Representation:
                        can be
     converts           False: only what is stored in one of the transfer syntaxes; a converting twin follows further on
     fallback           only for stored data that cannot be had in Explicit VR LE, such as video (PS3.18 8.7.3.4)
+    allows_loss        the client named the transfer syntax: nothing is compressed with loss for one who left it open
     charset            named by the client for this type, None where it named none
     """
 
@@ -57,6 +58,7 @@ class Representation:
     converts: bool = True
     fallback: bool = False
     charset: str | None = None
+    allows_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +222,12 @@ def _bare_name(media_type: MediaType) -> str:
 
 
 def _media_type_q(offer: Offer, ranges: list[_Range]) -> float:
-    """The q of an offer whatever its transfer syntax: 0 where no range allows its type."""
-    covering = [found for found in ranges if found.covers(offer)]
+    """The q of an offer whatever its transfer syntax: 0 where no range allows its type.
+
+    The `accept` parameter named it, so here a wildcard of the header leads to any offer (8.3.3.1).
+    """
+    named = replace(offer, by_name_only=False)
+    covering = [found for found in ranges if found.covers(named)]
     most_specific = max((found.specificity for found in covering), default=-1)
     return max((found.q for found in covering if found.specificity == most_specific), default=0.0)
 
@@ -237,7 +243,8 @@ def _representations(offers: list[Offer], ranges: list[_Range]) -> list[Represen
             uids = owned.get((index, offer))
             if uids is None or entry.q == 0:
                 continue
-            found = Representation(offer.media_type, offer.multipart, uids, charset=entry.charset)
+            named = entry.transfer_syntax not in (None, AS_STORED)
+            found = Representation(offer.media_type, offer.multipart, uids, charset=entry.charset, allows_loss=named)
             if entry.means_default and offer.transfer_syntaxes and offer.media_type in COMPRESSED:
                 fallbacks.append(
                     replace(found, transfer_syntaxes=offer.transfer_syntaxes, converts=False, fallback=True)

@@ -28,10 +28,13 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,32}(?:\.[0-9]{0,32})?|\.[0-9]{1,32})(?:[
 
 @dataclass(frozen=True, slots=True)
 class RenderingQuery:
-    """unsupported_annotations  words that are ignored and named in a Warning header (8.3.5.1.1)"""
+    """unsupported_annotations  words that are ignored and named in a Warning header (8.3.5.1.1)
+    has_source_region        the viewport is more than its width and height, whatever that says (8.3.5.1.3)
+    """
 
     parameters: RenderingParameters
     unsupported_annotations: tuple[str, ...] = ()
+    has_source_region: bool = False
 
 
 def parse_rendering_parameters(query: Query) -> RenderingQuery:
@@ -48,7 +51,7 @@ def parse_rendering_parameters(query: Query) -> RenderingQuery:
         window=_window(given["window"]) if "window" in given else None,
         iccprofile=_icc_profile(given["iccprofile"]) if "iccprofile" in given else None,
     )
-    return RenderingQuery(parameters, others)
+    return RenderingQuery(parameters, others, given.get("viewport", "").count(",") > 1)
 
 
 def parse_thumbnail_viewport(query: Query) -> Viewport | None:

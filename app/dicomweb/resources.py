@@ -163,7 +163,8 @@ OFFERS: dict[Resource, tuple[Offer, ...]] = {
     Resource.URI_VIDEO: (*_singles(_VIDEOS), _URI_DICOM),
     Resource.URI_TEXT: (*_singles(_TEXTS), _URI_DICOM),
     Resource.URI_DOCUMENT: (*_singles(_DOCUMENT_TEXTS), _URI_DICOM),
-    Resource.URI_OTHER: (_URI_DICOM,),
+    # What cannot be rendered has no other form, so a wildcard leads to it.
+    Resource.URI_OTHER: (Offer(DICOM, multipart=False, transfer_syntaxes=_ANY),),
 }
 
 # PS3.18 Table 8.7.4-1. image/jpeg, image/jp2, image/jxl and the videos are DICOM media types as well (Table 8.7.3-5).

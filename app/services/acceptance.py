@@ -13,6 +13,10 @@ from app.dicom.store_status import StoreStatus
 from app.dicom.transfer_syntaxes import Family, transfer_syntax
 from app.errors import DicomError, TruncatedDicom, UnsupportedTransferSyntax
 
+# Type 1 in the Image Pixel Module (PS3.3 C.7.6.3), and in those of floating point images (C.7.6.24, C.7.6.25).
+_ANY_IMAGE = ("00280002", "00280004", "00280010", "00280011", "00280100")
+_IMAGE = (*_ANY_IMAGE, "00280101", "00280102", "00280103")
+
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -59,6 +63,19 @@ def accept(parsed: ParsedInstance, study: StudyRef | None) -> InstanceRef:
     if syntax.family is not Family.JPIP:
         _check_frames(parsed)
     return ref
+
+
+def warning_of(parsed: ParsedInstance) -> StoreStatus | None:
+    """Why an accepted instance is stored with a warning (PS3.18 Table I.2-1), None for nearly all.
+
+    What is looked for is what every image has, whatever its SOP Class: pixel data without the attributes of type 1 that
+    describe it can be stored and given back, but hardly shown.
+    """
+    if parsed.pixel_data is None:
+        return None
+    required = _IMAGE if parsed.pixel_data.keyword == "PixelData" else _ANY_IMAGE
+    complete = all(parsed.text(tag) for tag in required)
+    return None if complete else store_status.STORED_DESPITE_MISMATCH
 
 
 def _uid(parsed: ParsedInstance, tag: str, name: str) -> str:

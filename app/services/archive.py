@@ -1,6 +1,5 @@
 """What every transaction works on: one archive, its parts and its bounds."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -8,27 +7,36 @@ from app.blobs.base import BlobStore
 from app.db.engine import Database
 from app.db.ingest import DuplicatePolicy
 from app.dicom.header import ParseLimits
+from app.services.codec_threads import CodecThreads
+from app.services.derived_cache import DerivedCache
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """max_decoded_bytes of one frame after decoding; codec_timeout in seconds for one frame."""
+    """max_decoded_bytes   of one frame after decoding
+    codec_timeout       in seconds for one frame
+    max_metadata_bytes  of one metadata part of a store
+    """
 
     parse: ParseLimits = field(default_factory=ParseLimits)
     max_decoded_bytes: int = 1024**3
     codec_timeout: float = 60.0
     min_free_bytes: int = 0
+    max_metadata_bytes: int = 1 << 26
     search_max_results: int = 1000
     search_candidate_cap: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """The first argument of every service. `codec_threads` runs what moves pixels, away from the event loop."""
+    """The first argument of every service. `codec_threads` runs what moves pixels, away from the event loop; `cache` keeps what
+    was worked out from stored bytes.
+    """
 
     db: Database
     blobs: BlobStore
-    codec_threads: ThreadPoolExecutor
+    codec_threads: CodecThreads
     duplicates: DuplicatePolicy = DuplicatePolicy.REPLACE
     retention: timedelta = timedelta(days=30)
     limits: Limits = field(default_factory=Limits)
+    cache: DerivedCache = field(default_factory=DerivedCache)

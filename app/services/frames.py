@@ -1,6 +1,6 @@
 """Frames: the hot path. One look-up gives the blob and the byte runs of the wanted frames; one ranged read gives the bytes.
 
-Nothing is parsed. Pixels are decoded only when the receiver takes nothing that is stored.
+Nothing is parsed. Pixels are decoded, and encoded again, only when the receiver takes nothing that is stored.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from app.db.locate import InstanceLocation
 from app.db.locate import locate_frames as locate_frame_rows
-from app.dicom.codecs import decoded_image
+from app.dicom.frame_conversion import FrameConversion, plan_frame_conversion
 from app.dicom.frame_index import FrameRuns, locate_frames
 from app.dicom.layout import ImagePixel, InstanceLayout
 from app.dicom.native_pixels import extract_bits, swap_bytes, swap_width
 from app.dicom.references import InstanceRef
-from app.dicom.transfer_syntaxes import TransferSyntax, transfer_syntax
-from app.errors import CodecError, NotAcceptable, NotFound
+from app.dicom.transfer_syntaxes import AS_STORED, TransferSyntax, transfer_syntax
+from app.errors import CodecError, NotAcceptable, NotFound, UnsupportedTransferSyntax
 from app.services.archive import Archive
-from app.services.decoding import decode_frames
 from app.services.inflating import read_data_set
-from app.services.syntaxes import Alternative, choose
+from app.services.syntaxes import Alternative, Stored, choose, refusal
+from app.services.transcoding import ConvertedFrames, check_limits
 
 GROUP_BYTES = 8 * 1024 * 1024  # frames read together; bounds the memory of a request for many
 
@@ -28,8 +28,9 @@ class FrameDelivery:
     """Frames found and planned, not yet read.
 
     index       of the alternative that was chosen
-    converted   True when frames are decoded; their sizes are known all the same
-    sizes       bytes of each frame as delivered, in the order asked for
+    image       description of the frames as delivered
+    conversion  None when they are passed on as they are stored, or only their bytes are put in order
+    sizes       bytes of each frame as delivered, in the order asked for; None for those that have to be encoded first
     bit_packed  1-bit frames that do not begin or end at a byte (PS3.5 8.1.1): each is delivered from its own first bit on
     """
 
@@ -40,8 +41,8 @@ class FrameDelivery:
     numbers: tuple[int, ...]
     index: int
     transfer_syntax_uid: str
-    converted: bool
-    sizes: tuple[int, ...]
+    conversion: FrameConversion | None
+    sizes: tuple[int | None, ...]
     bit_packed: bool
 
 
@@ -62,46 +63,81 @@ def plan_frames(
     alternatives: Sequence[Alternative],
 ) -> FrameDelivery:
     """The same once the frames are located. Raises NotAcceptable."""
-    stored = location.transfer_syntax_uid
+    stored = Stored(location.transfer_syntax_uid, location.layout, only_frames=True)
     chosen = choose([stored], alternatives)
     if chosen is None:
-        raise NotAcceptable(f"frames stored in transfer syntax {stored} cannot be had in any of the accepted ones")
+        raise NotAcceptable(_why_not(stored, alternatives))
     index, (target,) = chosen
+    return deliver_frames(location, runs, numbers, target, index)
+
+
+def deliver_frames(
+    location: InstanceLocation, runs: Sequence[FrameRuns], numbers: Sequence[int], target: str, index: int = 0
+) -> FrameDelivery:
+    """The same once the transfer syntax is chosen as well. Raises NotAcceptable."""
     layout = InstanceLayout.from_json(location.layout)
-    source = transfer_syntax(stored)
-    converted = source.encapsulated and target != stored
-    image = layout.image
-    if converted:
-        if image is None:
-            raise NotAcceptable("the size of the image is not known: its frames can only be had as stored")
+    source = transfer_syntax(location.transfer_syntax_uid)
+    image, conversion = layout.image, None
+    sizes: tuple[int | None, ...]
+    if target != source.uid and (source.encapsulated or transfer_syntax(target).encapsulated):
         try:
-            image = decoded_image(image, stored)
-        except CodecError as error:
+            conversion = plan_frame_conversion(layout, source.uid, target)
+        except (CodecError, UnsupportedTransferSyntax) as error:
             raise NotAcceptable(str(error)) from error
-        sizes = tuple((image.frame_bits + 7) // 8 for _ in numbers)
+        image = conversion.result
+        known = not (conversion.encodes or conversion.recompresses)
+        sizes = tuple((image.frame_bits + 7) // 8 if known else None for _ in numbers)
     else:
         sizes = tuple((run.bit_length + 7) // 8 if not source.encapsulated else run.length for run in runs)
     bit_packed = not source.encapsulated and not all(run.whole_bytes for run in runs)
     return FrameDelivery(
-        location, layout, image, tuple(runs), tuple(numbers), index, target, converted, sizes, bit_packed
+        location, layout, image, tuple(runs), tuple(numbers), index, target, conversion, sizes, bit_packed
     )
 
 
-async def read_frames(archive: Archive, delivery: FrameDelivery) -> AsyncIterator[bytes]:
-    """The frames in the order asked for, one item each. Raises BlobNotFound, CodecError, Unavailable."""
-    stored = transfer_syntax(delivery.location.transfer_syntax_uid)
+def _why_not(stored: Stored, alternatives: Sequence[Alternative]) -> str:
+    named = [uid for one in alternatives for uid in one.transfer_syntaxes if uid != AS_STORED]
+    reason = refusal(stored, named[0]) if named else None
+    uid = stored.transfer_syntax_uid
+    return f"frames stored in transfer syntax {uid} cannot be had in any of the accepted ones" + (
+        f": {reason}" if reason else ""
+    )
+
+
+async def read_frames(archive: Archive, delivery: FrameDelivery, *, keep: bool = True) -> AsyncIterator[bytes]:
+    """The frames in the order asked for, one item each.
+
+    keep  whether converted frames shall be kept for those who come after
+    Raises BlobNotFound, CodecError, Unavailable.
+    """
+    converted = None
+    if delivery.conversion is not None:
+        check_limits(archive, delivery.conversion)
+        converted = ConvertedFrames(archive, delivery.location.digest, delivery.conversion, keep=keep)
     position = 0
     while position < len(delivery.runs):
         count = _group(delivery, position)
         runs = delivery.runs[position : position + count]
-        pieces = await _read_runs(archive, delivery, stored, runs)
-        if delivery.converted and delivery.layout.image is not None:
-            async for frame in decode_frames(archive, pieces, delivery.layout.image, stored.uid):
-                yield frame
-        else:
-            for run, piece in zip(runs, pieces, strict=True):
-                yield extract_bits(piece, run.first_bit, run.bit_length) if delivery.bit_packed else piece
+        numbers = delivery.numbers[position : position + count]
         position += count
+        if converted is None:
+            for frame in await _native_or_stored(archive, delivery, runs):
+                yield frame
+            continue
+        found = await converted.find(numbers)
+        missing = [run for run, frame in zip(runs, found, strict=True) if frame is None]
+        sources = await _native_or_stored(archive, delivery, missing) if missing else []
+        async for frame in converted.convert(numbers, found, sources):
+            yield frame
+
+
+async def _native_or_stored(archive: Archive, delivery: FrameDelivery, runs: Sequence[FrameRuns]) -> list[bytes]:
+    """Frames as they are stored; native ones in little-endian order, each from its own first bit on."""
+    stored = transfer_syntax(delivery.location.transfer_syntax_uid)
+    pieces = await _read_runs(archive, delivery, stored, runs)
+    if not delivery.bit_packed:
+        return pieces
+    return [extract_bits(piece, run.first_bit, run.bit_length) for run, piece in zip(runs, pieces, strict=True)]
 
 
 def _group(delivery: FrameDelivery, position: int) -> int:

@@ -15,12 +15,12 @@ from app.blobs.keys import instance_key
 from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_digests, ingest
 from app.dicom import store_status
 from app.dicom.header import NotQuick, ParseLimits, parse_instance, read_file_meta
-from app.dicom.instance import InstanceRecord, ParsedInstance
+from app.dicom.instance import DicomJson, InstanceRecord, ParsedInstance
 from app.dicom.references import InstanceRef, StudyRef
 from app.dicom.store_status import StoreStatus
 from app.errors import DicomError, OutOfSpace, Unavailable
 from app.observability import log
-from app.services.acceptance import Refusal, accept, refusal_of
+from app.services.acceptance import Refusal, accept, refusal_of, warning_of
 from app.services.archive import Archive
 from app.services.tombstones import record_tombstones
 
@@ -32,6 +32,17 @@ INLINE_PARSE_BYTES = 1024 * 1024  # larger files may have headers that take long
 
 
 @dataclass(frozen=True, slots=True)
+class Remarks:
+    """What the sender is told of an instance that is stored: a Warning Reason, and what was changed (items of (0400,0561))."""
+
+    warning: StoreStatus | None = None
+    original_attributes: tuple[DicomJson, ...] = ()
+
+
+NO_REMARKS = Remarks()
+
+
+@dataclass(frozen=True, slots=True)
 class StoredInstance:
     """`changed` is False when the very same bytes were there before."""
 
@@ -39,6 +50,7 @@ class StoredInstance:
     sop_class_uid: str
     study_created: bool
     changed: bool
+    remarks: Remarks = NO_REMARKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,7 @@ class _Candidate:
     parsed: ParsedInstance
     writer: BlobWriter
     digest: str
+    remarks: Remarks
     blob_key: str = ""
 
 
@@ -102,7 +115,7 @@ class Intake:
             self._writer = None
             self._failed = Refusal(store_status.OUT_OF_RESOURCES, str(error))
 
-    async def end(self) -> None:
+    async def end(self, remarks: Remarks = NO_REMARKS) -> None:
         """The part is complete: read its header, judge it, and put it into the batch."""
         position = len(self._results) - 1
         writer, self._writer = self._writer, None
@@ -111,7 +124,7 @@ class Intake:
             self._results[position] = RefusedInstance("", "", refusal.status, str(refusal))
             return
         try:
-            candidate = await self._examine(writer, position)
+            candidate = await self._examine(writer, position, remarks)
         except BaseException:
             await writer.cancel()
             raise
@@ -126,13 +139,15 @@ class Intake:
         if full or time.monotonic() - self._batch_started > BATCH_SECONDS:
             await self._start_flush()
 
-    async def refuse(self, status: StoreStatus, message: str) -> None:
+    async def refuse(
+        self, status: StoreStatus, message: str, sop_class_uid: str = "", sop_instance_uid: str = ""
+    ) -> None:
         """The part that is under way, or one that never began, is not an instance (wrong type, cut off)."""
         if self._writer is not None:
             await self._writer.cancel()
             self._writer = None
             self._results.pop()
-        self._results.append(RefusedInstance("", "", status, message))
+        self._results.append(RefusedInstance(sop_class_uid, sop_instance_uid, status, message))
 
     async def finish(self) -> list[StoreResult]:
         """Wait until everything accepted is durable. One result per part, in their order. Raises Unavailable."""
@@ -158,7 +173,7 @@ class Intake:
         if self._flush is not None:
             await asyncio.shield(self._flush)
 
-    async def _examine(self, writer: BlobWriter, position: int) -> _Candidate | None:
+    async def _examine(self, writer: BlobWriter, position: int, remarks: Remarks) -> _Candidate | None:
         contents = await writer.contents()
         try:
             parsed = await _parse(contents, self.archive.limits.parse)
@@ -173,7 +188,9 @@ class Intake:
             except DicomError as error:
                 refusal = refusal_of(error)
             else:
-                return _Candidate(position, ref, sop_class_uid, parsed, writer, await writer.digest())
+                if remarks.warning is None:
+                    remarks = Remarks(warning_of(parsed))
+                return _Candidate(position, ref, sop_class_uid, parsed, writer, await writer.digest(), remarks)
         finally:
             del contents
         self._results[position] = RefusedInstance(sop_class_uid, sop_instance_uid, refusal.status, str(refusal))
@@ -214,7 +231,11 @@ class Intake:
             known = digests.get(candidate.ref)
             if known == candidate.digest:
                 self._results[candidate.position] = StoredInstance(
-                    candidate.ref, candidate.sop_class_uid, study_created=False, changed=False
+                    candidate.ref,
+                    candidate.sop_class_uid,
+                    study_created=False,
+                    changed=False,
+                    remarks=candidate.remarks,
                 )
             elif known is not None and self.archive.duplicates is DuplicatePolicy.KEEP:
                 self._results[candidate.position] = _duplicate(candidate.ref, candidate.sop_class_uid)
@@ -253,6 +274,7 @@ class Intake:
                     candidate.sop_class_uid,
                     study_created=result.study_created,
                     changed=result.outcome is not Outcome.UNCHANGED,
+                    remarks=candidate.remarks,
                 )
         await self._tidy(results)
 

@@ -17,6 +17,7 @@ class JpegHeader:
     components       their identifiers, in order
     adobe_transform  of the APP14 marker: 0 = not transformed, 1 = YCbCr; None where there is no such marker
     scan             offset of the first start-of-scan marker
+    frame            offset of the frame header's marker
     """
 
     process: int
@@ -27,13 +28,14 @@ class JpegHeader:
     has_jfif: bool
     adobe_transform: int | None
     scan: int
+    frame: int
 
 
 def read_jpeg_header(codestream: bytes) -> JpegHeader:
     """Raises CodecError when there is no frame header in front of the first scan."""
     if codestream[:2] != b"\xff\xd8":
         raise CodecError("the frame does not begin like a JPEG codestream")
-    frame: tuple[int, bytes] | None = None
+    frame: tuple[int, bytes, int] | None = None
     has_jfif, adobe_transform, position = False, None, 2
     while position + 4 <= len(codestream):
         if codestream[position] != 0xFF:
@@ -55,7 +57,7 @@ def read_jpeg_header(codestream: bytes) -> JpegHeader:
         if marker in _FRAME_HEADERS:
             if frame is not None:
                 raise CodecError("the JPEG codestream has several frame headers")
-            frame = (marker, segment)
+            frame = (marker, segment, position)
         elif marker == _APP0 and segment.startswith(b"JFIF"):
             has_jfif = True
         elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) >= 12:
@@ -64,7 +66,9 @@ def read_jpeg_header(codestream: bytes) -> JpegHeader:
     raise CodecError("the JPEG codestream has no readable header")
 
 
-def _header(process: int, segment: bytes, has_jfif: bool, adobe_transform: int | None, scan: int) -> JpegHeader:
+def _header(
+    process: int, segment: bytes, offset: int, has_jfif: bool, adobe_transform: int | None, scan: int
+) -> JpegHeader:
     if len(segment) < 6 or len(segment) != 6 + 3 * segment[5]:
         raise CodecError("the JPEG codestream has a broken frame header")
     return JpegHeader(
@@ -76,4 +80,5 @@ def _header(process: int, segment: bytes, has_jfif: bool, adobe_transform: int |
         has_jfif=has_jfif,
         adobe_transform=adobe_transform,
         scan=scan,
+        frame=offset,
     )

@@ -1,4 +1,4 @@
-"""From the samples that a codec delivers to the bytes that the description asks for."""
+"""Between the samples that codecs work on and the bytes of native frames."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.dicom.layout import ImagePixel
-from app.dicom.native_pixels import pack_bits
+from app.dicom.native_pixels import pack_bits, unpack_bits
 from app.errors import CodecError
 
 Samples = NDArray[Any]
@@ -65,3 +65,65 @@ def native_frame(samples: Samples, image: ImagePixel, sign_bit: int) -> bytes:
         np.left_shift(wide, shift, out=wide)
         np.right_shift(wide, shift, out=wide)  # arithmetic for signed samples
     return wide.tobytes()
+
+
+def frame_samples(frame: bytes, image: ImagePixel) -> Samples:
+    """The samples of a native frame: rows x columns [x samples], little endian, signed where the description says so.
+
+    Colour is had by pixel, whatever the planar configuration; native 4:2:2 (PS3.3 C.7.6.3.1.2) gets a chroma sample for
+    every pixel. Raises CodecError when the frame is not of the size that its description asks for.
+    """
+    pixels, samples = image.rows * image.columns, image.samples_per_pixel
+    if image.bits_allocated == 1:
+        if len(frame) != (pixels * samples + 7) // 8:
+            raise CodecError("the native frame is not of the size that its description asks for")
+        return np.frombuffer(unpack_bits(frame, pixels * samples), np.uint8).reshape(sample_shape(image))
+    width = image.bits_allocated // 8
+    values = np.frombuffer(frame, f"<{'i' if image.pixel_representation == 1 else 'u'}{width}", len(frame) // width)
+    if len(frame) == pixels * samples * width:
+        if samples > 1 and image.planar_configuration == 1:
+            return np.ascontiguousarray(np.moveaxis(values.reshape(samples, image.rows, image.columns), 0, -1))
+        return values.reshape(sample_shape(image))
+    if 8 * len(frame) != image.frame_bits or image.columns % 2:
+        raise CodecError("the native frame is not of the size that its description asks for")
+    pairs = values.reshape(-1, 4)  # Y1 Y2 CB CR
+    full = np.empty((pixels, 3), values.dtype)
+    full[:, 0] = pairs[:, :2].reshape(-1)
+    full[:, 1:] = np.repeat(pairs[:, 2:], 2, axis=0)
+    return full.reshape(sample_shape(image))
+
+
+def value_bits(image: ImagePixel, samples: Samples, largest: int) -> int:
+    """Bits a sample that hold every value: those described, or all that are allocated where more are in use.
+
+    Nothing above the high bit is part of a value (PS3.5 8.1.1), but old images keep overlays there: where `largest` bits can
+    be coded, they are not lost. A signed sample fits when its sign is repeated in all bits above.
+    """
+    bits = described_sign_bit(image)
+    if bits >= min(image.bits_allocated, largest) or not samples.size:
+        return bits
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if samples.dtype.kind == "i" else (0, (1 << bits) - 1)
+    fits = low <= int(samples.min()) and int(samples.max()) <= high
+    return bits if fits or image.bits_allocated > largest else image.bits_allocated
+
+
+def within_bits(samples: Samples, bits: int) -> Samples:
+    """The lowest `bits` bits of each sample as a value, with its sign where samples are signed; the type stays."""
+    shift = 8 * samples.dtype.itemsize - bits
+    if shift <= 0:
+        return samples
+    return np.right_shift(np.left_shift(samples, shift), shift)
+
+
+def narrowed(samples: Samples, bits: int) -> Samples:
+    """The same values in the smallest type of `bits` bits, contiguous, in this machine's byte order."""
+    width = 1 if bits <= 8 else 2 if bits <= 16 else 4
+    return np.ascontiguousarray(samples.astype(f"{samples.dtype.kind}{width}", copy=False))
+
+
+def unsigned(samples: Samples, bits: int) -> Samples:
+    """The same bits as unsigned values below 2**bits, for codecs that do not know signs, in the smallest type."""
+    raw = samples.view(f"<u{samples.dtype.itemsize}")
+    if 8 * samples.dtype.itemsize > bits:
+        raw = raw & ((1 << bits) - 1)
+    return narrowed(raw, bits)

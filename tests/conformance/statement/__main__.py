@@ -22,7 +22,9 @@ def main() -> int:
     text = statement(collected_proofs(), reasons())
     if arguments.check:
         committed = arguments.output.read_text(encoding="utf-8").partition(RESULTS_HEADING)[0].rstrip() + "\n"
-        difference = list(difflib.unified_diff(committed.splitlines(), text.splitlines(), "committed", "made", lineterm=""))
+        difference = list(
+            difflib.unified_diff(committed.splitlines(), text.splitlines(), "committed", "made", lineterm="")
+        )
         sys.stderr.write("\n".join(difference[:60]) + "\n" if difference else "")
         return 1 if difference else 0
     if arguments.report:

@@ -20,8 +20,8 @@ from app.dicomweb.resources import COMPRESSED, DOCUMENT_TYPES, OFFERS, Offer, Re
 from app.dicomweb.search_query import parse_search_query
 from app.dicomweb.warning_headers import additional_results
 from app.main import create_app
-from app.services.syntaxes import convertible
 from app.settings import Settings
+from tests.conformance.statement.conversions import is_made, short
 from tests.conformance.statement.markdown import code, table
 from tests.support.server import PROJECT
 
@@ -114,14 +114,10 @@ def _form(offer: Offer) -> str:
     return f"{form}, by name and not by a wildcard" if offer.by_name_only else form
 
 
-def _short(uid: str) -> str:
-    return f"`{uid.replace('1.2.840.10008.1.2.', '.')}`"
-
-
 def default_syntaxes() -> str:
     """What a media type means without a transfer-syntax parameter."""
-    rows = [(f"`{name}`", _short(uids[0]), ", ".join(map(_short, uids[1:]))) for name, uids in COMPRESSED.items()]
-    rows.insert(0, ("`application/dicom`, `application/octet-stream`", _short(EXPLICIT_VR_LITTLE_ENDIAN), "any"))
+    rows = [(f"`{name}`", code([short(uids[0])]), code(map(short, uids[1:]))) for name, uids in COMPRESSED.items()]
+    rows.insert(0, ("`application/dicom`, `application/octet-stream`", code([short(EXPLICIT_VR_LITTLE_ENDIAN)]), "any"))
     return table(("media type", "default", "others that it may hold"), rows)
 
 
@@ -133,15 +129,14 @@ def transfer_syntaxes() -> str:
     """What is stored, and in which syntaxes it is delivered."""
     rows = []
     for uid, syntax in TRANSFER_SYNTAXES.items():
-        sources = [other for other in TRANSFER_SYNTAXES if other != uid and convertible(other, uid)]
         rows.append(
             (
                 f"`{uid}`",
                 syntax.name,
                 f"`{syntax.media_type}`" if syntax.media_type else "",
                 "yes" if wire_syntax(uid) == uid else "as Explicit VR Little Endian, or by its own UID",
-                "yes" if uid == EXPLICIT_VR_LITTLE_ENDIAN or convertible(uid, EXPLICIT_VR_LITTLE_ENDIAN) else "no",
-                "yes" if sources else "no",
+                "yes" if is_made(uid, EXPLICIT_VR_LITTLE_ENDIAN) or uid == EXPLICIT_VR_LITTLE_ENDIAN else "no",
+                "yes" if any(is_made(other, uid) for other in TRANSFER_SYNTAXES) else "no",
             )
         )
     heads = (
@@ -149,16 +144,6 @@ def transfer_syntaxes() -> str:
         "made from others",
     )  # fmt: skip
     return table(heads, rows)
-
-
-def conversions() -> str:
-    """Stored syntaxes grouped by what they can be converted to."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for stored in TRANSFER_SYNTAXES:
-        targets = tuple(uid for uid in TRANSFER_SYNTAXES if uid != stored and convertible(stored, uid))
-        groups.setdefault(targets, []).append(stored)
-    rows = [(", ".join(map(_short, stored)), ", ".join(map(_short, targets)) or "nothing") for targets, stored in groups.items()]
-    return table(("stored in", "converted to"), rows)
 
 
 def _path(path: AttributePath) -> str:
@@ -177,7 +162,8 @@ def matching_keys() -> str:
 def returned_attributes() -> str:
     """Per level: what a result holds without includefield."""
     rows = [
-        (LEVELS[level], ", ".join(f"{_path(one.path)} {one.type}" for one in DEFAULT_RETURNED[level])) for level in LEVELS
+        (LEVELS[level], ", ".join(f"{_path(one.path)} {one.type}" for one in DEFAULT_RETURNED[level]))
+        for level in LEVELS
     ]
     return table(("level", "attributes"), rows)
 
@@ -228,7 +214,9 @@ def input_character_sets() -> str:
 def settings(*names: str) -> str:
     """The settings that change what clients see."""
     fields = {name: Settings.model_fields[name] for name in names}
-    rows = [(f"`GANTRY_{name.upper()}`", _default(field.default), field.description or "") for name, field in fields.items()]
+    rows = [
+        (f"`GANTRY_{name.upper()}`", _default(field.default), field.description or "") for name, field in fields.items()
+    ]
     return table(("setting", "default", "what it does"), rows)
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app import __version__
-from app.dicomweb import search_query, search_values
 from app.dicom.codecs import MAX_PIXELS
+from app.dicomweb import search_query, search_values
 from app.main import EXPOSED_HEADERS
 from tests.conformance.statement import code_tables as tables
+from tests.conformance.statement.conversions import conversions, encodings
 from tests.conformance.statement.proofs import Proofs, counts_table, requirement_tables
 
 TEMPLATE = Path(__file__).parent / "template.md"
@@ -36,7 +37,8 @@ def _places(proofs: Proofs, explained: Mapping[str, str]) -> dict[str, Callable[
         "default_syntaxes": tables.default_syntaxes,
         "document_types": tables.document_types,
         "transfer_syntaxes": tables.transfer_syntaxes,
-        "conversions": tables.conversions,
+        "conversions": conversions,
+        "encodings": encodings,
         "matching_keys": tables.matching_keys,
         "returned_attributes": tables.returned_attributes,
         "store_warnings": tables.store_warnings,

@@ -29,8 +29,18 @@ def collected_proofs() -> Proofs:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "proofs.json"
         finished = subprocess.run(
-            [sys.executable, "-m", "pytest", "tests/conformance", "--collect-only", "-q", "-p", "no:cacheprovider"]
-            + ["-p", "tests.conformance.statement.collecting"],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "tests/conformance",
+                "--collect-only",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "tests.conformance.statement.collecting",
+            ],
             cwd=PROJECT,
             env={**inherited, "PYTHONPATH": str(PROJECT), PROOFS_FILE: str(file)},
             capture_output=True,
@@ -39,7 +49,9 @@ def collected_proofs() -> Proofs:
             timeout=200,
         )
         if finished.returncode != 0:
-            raise RuntimeError(f"the conformance tests cannot be collected:\n{finished.stdout[-3000:]}{finished.stderr}")
+            raise RuntimeError(
+                f"the conformance tests cannot be collected:\n{finished.stdout[-3000:]}{finished.stderr}"
+            )
         found: dict[str, list[str]] = json.loads(file.read_text())
     return {id_: sorted(tests) for id_, tests in found.items()}
 
@@ -61,7 +73,7 @@ def is_required(row: Requirement) -> bool:
 
 def counts_table(proofs: Proofs, explained: Mapping[str, str]) -> str:
     """Per area: how many requirements are named by tests, and how many are explained."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for area in STUDIES_SERVICE:
         ids = [row for row in requirements().values() if row.area == area]
         shall = [row.id for row in ids if is_required(row)]
@@ -75,7 +87,7 @@ def counts_table(proofs: Proofs, explained: Mapping[str, str]) -> str:
                 sum(id_ in proofs for id_ in shall),
             )
         )
-    rows.append(("all", *(sum(int(row[column]) for row in rows) for column in range(1, 6))))
+    rows.append(("all", *(sum(int(str(row[column])) for row in rows) for column in range(1, 6))))
     return table(("area", "requirements", "with tests", "explained", "`shall`", "`shall` with tests"), rows)
 
 
@@ -87,7 +99,9 @@ def requirement_tables(proofs: Proofs, explained: Mapping[str, str]) -> str:
         if area not in STUDIES_SERVICE:
             rows = [row for row in rows if row.id in proofs or row.id in explained]
         if rows:
-            lines = ((row.id, row.level, row.requirement, row.section, _state(row.id, proofs, explained)) for row in rows)
+            lines = (
+                (row.id, row.level, row.requirement, row.section, _state(row.id, proofs, explained)) for row in rows
+            )
             heads = ("id", "level", "requirement", "section", "tests, or why there is none")
             pieces.append(f"### {title.capitalize() if title.islower() else title}\n\n{table(heads, lines)}")
     return "\n\n".join(pieces)

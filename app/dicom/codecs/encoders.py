@@ -1,0 +1,176 @@
+"""One encoder per family of codecs: samples in, one bare codestream out. What may be encoded is decided in encoding.py.
+
+    encode(samples, image, bits, is_lossless) -> codestream
+
+samples      rows x columns [x 3] as `frame_samples` gives them, every value within `bits`
+image        the native description
+bits         of the codestream, 1 to 24
+is_lossless  what the transfer syntax that was asked for promises
+"""
+
+import zlib
+
+import imagecodecs
+import numpy as np
+from rle.rle import encode_frame as rle_encode_frame
+from rle.rle import encode_segment as rle_encode_segment
+
+from app.dicom.codecs.charls import encode_jpeg_ls
+from app.dicom.codecs.jpeg_header import read_jpeg_header
+from app.dicom.codecs.samples import Samples, narrowed, unsigned
+from app.dicom.layout import ImagePixel
+
+# Chosen so that a difference cannot be seen: a lossy syntax is asked for to save time and room, not to look worse.
+JPEG_QUALITY = 92
+NEAR = 2  # JPEG-LS: how far a sample may be off
+JPEG_2000_PSNR = 55  # decibels
+HTJ2K_STEP = 1 / 1024  # of the quantiser, in parts of the whole range of samples
+JPEG_XL_DISTANCE = 1.0  # "visually lossless", in the words of its makers
+_JPEG_XL_EFFORT = 4  # 7 takes ten times as long for 2 % less
+
+_SIZ_PRECISION = 42  # offset of the first component's precision in a codestream (T.800 A.5.1)
+_THUMBNAIL = 64
+
+
+def encode_jpeg(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: bool) -> bytes:
+    """Lossless, or sequential DCT of 8 or 12 bits; colour becomes YCbCr 4:2:2 there (PS3.5 8.2.1)."""
+    gray = samples.ndim == 2
+    if is_lossless:
+        coded = max(2, bits)  # T.81 knows no lossless samples of one bit
+        # RGB whatever it is: no codec then transforms samples that the description alone explains.
+        colour = "GRAYSCALE" if gray else "RGB"
+        return bytes(
+            imagecodecs.jpeg8_encode(
+                unsigned(samples, coded),
+                colorspace=colour,
+                outcolorspace=colour,
+                lossless=True,
+                predictor=1,
+                bitspersample=coded,
+            )
+        )
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            narrowed(samples, bits),
+            level=JPEG_QUALITY,
+            colorspace="GRAYSCALE" if gray else "RGB" if image.photometric_interpretation == "RGB" else "YCBCR",
+            outcolorspace="GRAYSCALE" if gray else "YCBCR",
+            subsampling=None if gray else "422",
+            bitspersample=bits,
+        )
+    )
+
+
+def encode_jpeg_extended(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: bool) -> bytes:
+    """The same, labelled as the extended process: a baseline codestream is one of it (T.81 4.11)."""
+    return as_extended(encode_jpeg(samples, image, bits, is_lossless=is_lossless))
+
+
+def as_extended(codestream: bytes) -> bytes:
+    """A sequential DCT codestream with the frame header of the extended process. Raises CodecError."""
+    header = read_jpeg_header(codestream)
+    if header.process != 0xC0:
+        return codestream
+    return codestream[: header.frame + 1] + b"\xc1" + codestream[header.frame + 2 :]
+
+
+def encode_jls(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: bool) -> bytes:
+    """Lossless or near-lossless. JPEG-LS does not know signs: the bits are coded (PS3.5 8.2.3)."""
+    near = 0
+    if not is_lossless:
+        near = NEAR
+        if samples.dtype.kind == "i":
+            # Beyond the largest value comes the smallest: values that close to either are moved away from it.
+            limit = 1 << bits - 1
+            samples = np.clip(samples, near - limit, limit - 1 - near)
+    return encode_jpeg_ls(unsigned(samples, max(2, bits)), max(2, bits), near)
+
+
+def encode_jpeg_2000(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: bool) -> bytes:
+    """Reversible, or irreversible; RGB is transformed within the codestream, other colour is not (PS3.5 8.2.4)."""
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            narrowed(samples, bits),
+            level=0 if is_lossless else JPEG_2000_PSNR,
+            codecformat="j2k",
+            bitspersample=bits,
+            reversible=is_lossless,
+            mct=image.photometric_interpretation == "RGB",
+            numthreads=1,
+        )
+    )
+
+
+def encode_htj2k(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: bool) -> bytes:
+    """Reversible, or irreversible. Always in the order RPCL, with a tile-part per resolution and their lengths.
+
+    PS3.5 10.18 asks this of .202: progression RPCL, tile-part lengths (TLM), a lowest resolution of at most 64.
+    """
+    levels, size = 5, max(image.rows, image.columns)
+    while size > _THUMBNAIL << levels:
+        levels += 1
+    codestream = imagecodecs.htj2k_encode(
+        _sixteen_bits(samples, bits, is_lossless=is_lossless),
+        level=None if is_lossless else HTJ2K_STEP,
+        rgb=image.photometric_interpretation == "RGB",
+        planar=False,
+        resolutions=levels,
+        reversible=is_lossless,
+        tlm=True,
+        tilepart=imagecodecs.HTJ2K.TILEPART.RESOLUTIONS,
+    )
+    return _with_precision(bytes(codestream), bits, image)
+
+
+def _sixteen_bits(samples: Samples, bits: int, *, is_lossless: bool) -> Samples:
+    """Samples that the library, which takes 16 bits for granted, codes as samples of `bits` would be.
+
+    It subtracts half of the range of 16 bits from unsigned samples first, where half of the range of `bits` is meant
+    (T.800 G.1). Quantiser steps are parts of the whole range (E.1.1), so lossy samples are brought to that scale instead.
+    """
+    if is_lossless:
+        wide = samples.astype("i4") + (0 if samples.dtype.kind == "i" else (1 << 15) - (1 << bits - 1))
+    else:
+        wide = samples.astype("i4") << 16 - bits
+    return np.ascontiguousarray(wide.astype("i2" if samples.dtype.kind == "i" else "u2"))
+
+
+def _with_precision(codestream: bytes, bits: int, image: ImagePixel) -> bytes:
+    kind = bits - 1 | (0x80 if image.pixel_representation == 1 else 0)
+    patched = bytearray(codestream)
+    for component in range(image.samples_per_pixel):
+        patched[_SIZ_PRECISION + 3 * component] = kind
+    return bytes(patched)
+
+
+def encode_jpeg_xl(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: bool) -> bytes:
+    """Modular and lossless, or lossy in XYB. JPEG XL does not know signs: the bits are coded."""
+    return bytes(
+        imagecodecs.jpegxl_encode(
+            unsigned(samples, bits),
+            lossless=is_lossless or None,
+            distance=None if is_lossless else JPEG_XL_DISTANCE,
+            effort=_JPEG_XL_EFFORT,
+            bitspersample=bits,
+            numthreads=1,
+        )
+    )
+
+
+def encode_rle(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: bool) -> bytes:
+    """All bits that are allocated, a segment for each byte of a pixel, rows not joined (PS3.5 G.3.1)."""
+    if image.bits_allocated == 1:
+        packed = np.packbits(samples.reshape(-1), bitorder="little").tobytes()
+        segment = bytes(rle_encode_segment(packed, image.columns // 8 if image.columns % 8 == 0 else len(packed)))
+        return b"".join(number.to_bytes(4, "little") for number in (1, 64, *[0] * 14)) + segment
+    return bytes(
+        rle_encode_frame(
+            samples.tobytes(), image.rows, image.columns, image.samples_per_pixel, image.bits_allocated, "<"
+        )
+    )
+
+
+def deflated(frame: bytes) -> bytes:
+    """A native frame, deflated without a header (PS3.5 A.4.13, RFC 1951)."""
+    compressor = zlib.compressobj(6, wbits=-zlib.MAX_WBITS)
+    return compressor.compress(frame) + compressor.flush()

@@ -1,0 +1,164 @@
+"""Instances in a transfer syntax whose length is known only when all is done: compressed frames, deflated data sets.
+
+Each is written to a file once, by whoever asks first, and kept in the cache.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+
+from app.db.locate import InstanceLocation
+from app.db.locate import locate_frames as locate_frame_rows
+from app.dicom.conversion_plan import Copy, EncodedFrames, Literal, Swap
+from app.dicom.encapsulate import EncapsulatedResult, fragment, plan_encapsulated
+from app.dicom.file_meta import read_file_meta
+from app.dicom.frame_index import locate_frames
+from app.dicom.layout import InstanceLayout
+from app.dicom.lossy_compression import LossyCompression
+from app.dicom.transcode import file_meta_of_result
+from app.dicom.transfer_syntaxes import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    transfer_syntax,
+)
+from app.errors import CodecError, OutOfSpace
+from app.services.archive import Archive
+from app.services.derived_cache import DerivedFile, DerivedWriter
+from app.services.explicit_instances import (
+    execute_plan,
+    plan_explicit_instance,
+    read_head_and_tail,
+    read_meta,
+    read_segment,
+)
+from app.services.frames import FrameDelivery, deliver_frames, read_frames
+from app.services.inflating import read_data_set
+from app.services.transcoding import conversion_key
+
+_HEAD = 64 * 1024  # more than any file meta information that was rewritten
+
+
+async def prepare_instance(archive: Archive, location: InstanceLocation, target: str) -> DerivedFile:
+    """The instance as a file in `target`, an encapsulated syntax or Deflated Explicit VR Little Endian.
+
+    Raises BlobNotFound, CodecError, DicomError, NotAcceptable, TooLarge, Unavailable.
+    """
+    write = _write_deflated if target == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN else _write_encapsulated
+
+    async def prepare(writer: DerivedWriter) -> None:
+        await write(archive, location, target, writer)
+
+    try:
+        return await archive.cache.open_or_make(conversion_key(location.digest, target), prepare)
+    except OSError as error:
+        raise OutOfSpace("there is no room for a converted instance") from error
+
+
+async def _write_encapsulated(archive: Archive, location: InstanceLocation, target: str, writer: DerivedWriter) -> None:
+    """Frames first, into a file of their own: the header needs their sizes."""
+    layout = InstanceLayout.from_json(location.layout)
+    count = layout.image.number_of_frames if layout.image else 0
+    numbers = range(1, count + 1)
+    _, packed = await locate_frame_rows(archive.db, location.ref, numbers)
+    delivery = deliver_frames(location, locate_frames(packed, numbers), numbers, target)
+    fragments = await archive.cache.create()
+    try:
+        sizes = []
+        async for frame in read_frames(archive, delivery, keep=False):
+            before, after = fragment(frame)
+            await fragments.write(before, frame, after)
+            sizes.append(len(frame))
+        await _write_file(archive, delivery, sizes, await fragments.finish(), writer)
+    finally:
+        await fragments.cancel()
+
+
+async def _write_file(
+    archive: Archive, delivery: FrameDelivery, sizes: list[int], fragments: DerivedFile, writer: DerivedWriter
+) -> None:
+    location, layout = delivery.location, delivery.layout
+    result = _result(delivery, sizes)
+    stored_uid, inflated = location.transfer_syntax_uid, b""
+    if transfer_syntax(stored_uid).deflated:
+        inflated = await read_meta(archive, location, layout) + await read_data_set(archive, location)
+        layout, stored_uid = _behind(layout), EXPLICIT_VR_LITTLE_ENDIAN
+        pixels = layout.pixel_data
+        head, tail = (inflated[: pixels.offset], inflated[pixels.end :]) if pixels else (inflated, b"")
+    else:
+        head, tail = await read_head_and_tail(archive, location, layout)
+    plan = await asyncio.to_thread(partial(plan_encapsulated, head, layout, stored_uid, tail, result))
+    for segment in plan.segments:
+        if isinstance(segment, Literal):
+            await writer.write(segment.data)
+        elif isinstance(segment, EncodedFrames):
+            async for piece in fragments.read():
+                await writer.write(piece)
+        elif isinstance(segment, Copy) and inflated:
+            await writer.write(inflated[segment.offset : segment.offset + segment.length])
+        elif isinstance(segment, Copy | Swap):
+            async for piece in read_segment(archive, location, segment):
+                await writer.write(piece)
+    if writer.size != plan.length:
+        raise RuntimeError(f"the converted instance has {writer.size} bytes, not {plan.length}")
+
+
+def _behind(layout: InstanceLayout) -> InstanceLayout:
+    """The layout of a deflated instance, as if its inflated data set stood in the file."""
+    pixels, offset = layout.pixel_data, layout.dataset_offset
+    if pixels is not None:
+        pixels = replace(pixels, offset=pixels.offset + offset, end=pixels.end + offset)
+    return replace(layout, pixel_data=pixels)
+
+
+def _result(delivery: FrameDelivery, sizes: list[int]) -> EncapsulatedResult:
+    conversion, location = delivery.conversion, delivery.location
+    if conversion is None:
+        raise CodecError("there is nothing to convert")
+    lossy = None
+    if conversion.loses:
+        native = conversion.native.frame_bits / 8 * len(sizes)
+        lossy = LossyCompression(
+            transfer_syntax_uid=conversion.target_uid,
+            sop_class_uid=location.sop_class_uid,
+            sop_instance_uid=location.ref.sop_instance_uid,
+            digest=location.digest,
+            ratio=native / max(1, sum(sizes)),
+            source_is_lossless=transfer_syntax(conversion.stored_uid).lossless,
+        )
+    return EncapsulatedResult(conversion.target_uid, conversion.result, sizes, lossy)
+
+
+async def _write_deflated(archive: Archive, location: InstanceLocation, target: str, writer: DerivedWriter) -> None:
+    """Explicit VR Little Endian, its data set deflated as a whole (PS3.5 A.5)."""
+    plan = await plan_explicit_instance(archive, location)
+    compressor = zlib.compressobj(6, wbits=-zlib.MAX_WBITS)
+    meta, packed = b"", 0
+    async for chunk in _whole_meta_first(execute_plan(archive, location, plan)):
+        if not meta:
+            offset = read_file_meta(chunk).dataset_offset
+            meta = file_meta_of_result(chunk[:offset], {}, target)
+            await writer.write(meta)
+            chunk = chunk[offset:]
+        piece = await asyncio.to_thread(compressor.compress, chunk)
+        packed += len(piece)
+        if piece:
+            await writer.write(piece)
+    last = compressor.flush()
+    await writer.write(last, b"\0" * ((packed + len(last)) % 2))
+
+
+async def _whole_meta_first(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, the first piece large enough to hold the file meta information."""
+    first: bytes | None = b""
+    async for chunk in chunks:
+        if first is None:
+            yield chunk
+            continue
+        first += chunk
+        if len(first) >= _HEAD:
+            yield first
+            first = None
+    if first:
+        yield first
