@@ -12,7 +12,9 @@ from app.api.dependencies import accept_of, accept_parameter_of, door_of, refere
 from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, describe, parameter
 from app.api.responses import StreamingBody
+from app.db.locate import locate_instances
 from app.dicom.references import InstanceRef, Reference, resource_path
+from app.dicom.transfer_syntaxes import wire_syntax
 from app.dicom.xml_model import to_native_xml
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.metadata_projection import Projection, parse_projection
@@ -71,9 +73,10 @@ async def _json_array(
     pieces: list[bytes] = []
     size = 0
     separator = b"["
-    async for _, text in retrieve_metadata(archive, ref, url):
+    syntaxes = await _syntaxes(archive, ref, projection)
+    async for instance, text in retrieve_metadata(archive, ref, url):
         if projection:
-            text = projection.apply(text)
+            text = projection.apply(text, syntaxes.get(instance, ""))
         pieces += (separator, text)
         separator = b","
         size += len(text)
@@ -87,9 +90,20 @@ async def _json_array(
 async def _xml_parts(
     archive: Archive, ref: Reference, url: str, projection: Projection | None
 ) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+    syntaxes = await _syntaxes(archive, ref, projection)
     async for instance, text in retrieve_metadata(archive, ref, url):
-        document = to_native_xml(orjson.loads(projection.apply(text) if projection else text))
+        if projection:
+            text = projection.apply(text, syntaxes.get(instance, ""))
+        document = to_native_xml(orjson.loads(text))
         yield Part(_part_headers(instance, url), len(document)), _once(document)
+
+
+async def _syntaxes(archive: Archive, ref: Reference, projection: Projection | None) -> dict[InstanceRef, str]:
+    """Available Transfer Syntax UID (0008,3002) of each instance, where it is asked for: it saves clients probing."""
+    if projection is None or not projection.wants_syntaxes:
+        return {}
+    locations = await locate_instances(archive.db, ref)
+    return {location.ref: wire_syntax(location.transfer_syntax_uid) for location in locations}
 
 
 def _part_headers(instance: InstanceRef, url: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from app.dicomweb.attribute_paths import creator_tags, is_creator, is_private, t
 from app.errors import InvalidQuery
 
 MAX_FIELDS = 500
+AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
 # What names an instance, and says how its text is written, always comes along.
 _ALWAYS = frozenset(("00080005", "00080016", "00080018", "0020000D", "0020000E"))
 
@@ -20,10 +21,21 @@ class Projection:
 
     tags: frozenset[str]
 
-    def apply(self, text: bytes) -> bytes:
-        """The JSON text of one data set with only what is kept, its keys in the same order."""
+    @property
+    def wants_syntaxes(self) -> bool:
+        """Whether Available Transfer Syntax UID is asked for, which no data set holds."""
+        return AVAILABLE_TRANSFER_SYNTAX_UID in self.tags
+
+    def apply(self, text: bytes, transfer_syntax_uid: str = "") -> bytes:
+        """The JSON text of one data set with only what is kept, keys ascending.
+
+        transfer_syntax_uid  that it is stored in, for those who ask
+        """
         dataset: DicomJson = orjson.loads(text)
-        return orjson.dumps({tag: element for tag, element in dataset.items() if tag in self.tags})
+        kept = {tag: element for tag, element in dataset.items() if tag in self.tags}
+        if self.wants_syntaxes and transfer_syntax_uid:
+            kept[AVAILABLE_TRANSFER_SYNTAX_UID] = {"vr": "UI", "Value": [transfer_syntax_uid]}
+        return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
 
     @property
     def name(self) -> str:

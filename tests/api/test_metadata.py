@@ -63,3 +63,12 @@ async def test_encapsulated_document_as_its_own_type(client: httpx.AsyncClient, 
     assert (await client.get(uri, headers={"accept": "text/xml"})).status_code == 406
     octets = await client.get(uri, headers={"accept": "*/*"})
     assert octets.headers["content-type"].startswith("application/octet-stream")
+
+
+async def test_stored_syntax_is_told_where_it_is_asked_for(client: httpx.AsyncClient) -> None:
+    url = await url_of(client, make_instance())
+    (dataset,) = (await client.get(f"{url}/metadata?includefield=AvailableTransferSyntaxUID")).json()
+    assert dataset["00083002"] == {"vr": "UI", "Value": ["1.2.840.10008.1.2.1"]}
+    assert list(dataset) == sorted(dataset)
+    (whole,) = (await client.get(f"{url}/metadata")).json()
+    assert "00083002" not in whole

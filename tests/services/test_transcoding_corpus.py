@@ -19,6 +19,7 @@ from app.services.archive import Archive
 from app.services.codec_threads import CodecThreads
 from app.services.derived_cache import DerivedCache
 from app.services.retrieve import open_instance, retrieve_instances
+from app.services.store import StoredInstance
 from app.services.syntaxes import Alternative
 from tests.dicom.conversion import packaged_files
 from tests.services.stored_images import TARGETS, read_back
@@ -49,13 +50,13 @@ async def delivered(archive: Archive, ref: InstanceRef, target: str) -> bytes | 
         _, (one,) = await retrieve_instances(archive, ref, [Alternative((target,), allows_loss=True)])
         length, body = await open_instance(archive, one)
         data = b"".join([piece async for piece in body])
-    except GantryError as error:
-        assert str(error)
+    except GantryError:
         return None
     assert len(data) == length
     return data
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about what is odd in stored files
 @pytest.mark.parametrize("group", range(8))
 async def test_every_file_in_every_syntax(archive: Archive, group: int) -> None:
     converted = 0
@@ -66,7 +67,7 @@ async def test_every_file_in_every_syntax(archive: Archive, group: int) -> None:
             (result,) = await upload(archive, [path.read_bytes()])
         except GantryError:
             continue
-        if result.ref is None or result.refusal is not None:
+        if not isinstance(result, StoredInstance):
             continue
         parsed = parse_instance(path.read_bytes())
         stored = parsed.transfer_syntax_uid
