@@ -14,7 +14,6 @@ from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, describe, p
 from app.api.responses import StreamingBody
 from app.db.locate import locate_instances
 from app.dicom.references import InstanceRef, Reference, resource_path
-from app.dicom.transfer_syntaxes import wire_syntax
 from app.dicom.xml_model import to_native_xml
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.metadata_projection import Projection, parse_projection
@@ -103,7 +102,7 @@ async def _syntaxes(archive: Archive, ref: Reference, projection: Projection | N
     if projection is None or not projection.wants_syntaxes:
         return {}
     locations = await locate_instances(archive.db, ref)
-    return {location.ref: wire_syntax(location.transfer_syntax_uid) for location in locations}
+    return {location.ref: location.transfer_syntax_uid for location in locations}
 
 
 def _part_headers(instance: InstanceRef, url: str) -> dict[str, str]:
