@@ -251,6 +251,15 @@ def test_bits_beyond_the_high_bit_are_not_lost(uid: str) -> None:
     assert back.data == samples.tobytes()
 
 
+@pytest.mark.parametrize("uid", ["4.57", "4.80", "4.90", "4.201", "4.110", "5"])
+def test_signed_values_beyond_the_bits_described_are_not_lost(uid: str) -> None:
+    """Scanners wrote -2048 to 4095 and called it 12 bits, signed; native such files show well everywhere."""
+    image = described(16, 12, signed=True)
+    samples = np.linspace(-2048, 4095, image.rows * image.columns).astype("<i2")
+    back = decode_frame(encode_frame(samples.tobytes(), image, P + uid), encoded_image(image, P + uid), P + uid)
+    assert back.data == samples.tobytes()
+
+
 def test_signed_values_without_their_sign_bits_keep_their_value() -> None:
     """A signed 12-bit sample written without the sign above bit 11 is the same value (PS3.5 8.1.1)."""
     image = described(16, 12, signed=True)

@@ -3,7 +3,7 @@
 import imagecodecs
 
 from app.dicom.codecs.jpeg_header import JpegHeader, read_jpeg_header
-from app.dicom.codecs.samples import check_precision, check_size, described_sign_bit, native_frame
+from app.dicom.codecs.samples import check_precision, check_size, coded_sign_bit, native_frame
 from app.dicom.layout import ImagePixel
 from app.errors import CodecError
 
@@ -27,8 +27,8 @@ def decode(codestream: bytes, image: ImagePixel, result: ImagePixel) -> bytes:
         raise CodecError("the JPEG codestream ends before its end-of-image marker")
     stored, wanted = _colours(header, image, result)
     samples = imagecodecs.jpeg8_decode(codestream, colorspace=stored, outcolorspace=wanted)
-    # JPEG does not know signs: the high bit of the description is the sign, and what lies above it was never promised.
-    return native_frame(samples, image, described_sign_bit(image))
+    # JPEG does not know signs: the high bit of the description is the sign.
+    return native_frame(samples, image, coded_sign_bit(image, samples, header.precision))
 
 
 def _colours(header: JpegHeader, image: ImagePixel, result: ImagePixel) -> tuple[str, str]:

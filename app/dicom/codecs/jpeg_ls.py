@@ -3,7 +3,7 @@
 import imagecodecs
 
 from app.dicom.codecs.jpeg_header import read_jpeg_header
-from app.dicom.codecs.samples import check_precision, check_size, described_sign_bit, native_frame
+from app.dicom.codecs.samples import check_precision, check_size, coded_sign_bit, native_frame
 from app.dicom.layout import ImagePixel
 from app.errors import CodecError
 
@@ -22,4 +22,4 @@ def decode(codestream: bytes, image: ImagePixel, result: ImagePixel) -> bytes:
         raise CodecError("the JPEG-LS codestream ends before its end-of-image marker")
     samples = imagecodecs.jpegls_decode(codestream)
     # JPEG-LS does not know signs: the high bit of the description is the sign, or the highest bit that was coded.
-    return native_frame(samples, image, min(described_sign_bit(image), header.precision))
+    return native_frame(samples, image, min(coded_sign_bit(image, samples, header.precision), header.precision))

@@ -3,7 +3,7 @@
 import imagecodecs
 import numpy as np
 
-from app.dicom.codecs.samples import Samples, described_sign_bit, native_frame, sample_shape
+from app.dicom.codecs.samples import Samples, coded_sign_bit, native_frame, sample_shape
 from app.dicom.layout import ImagePixel
 from app.errors import CodecError
 
@@ -15,7 +15,8 @@ def decode(codestream: bytes, image: ImagePixel, result: ImagePixel) -> bytes:
     """The first image of a codestream or container. Raises CodecError, or RuntimeError or ValueError of the library."""
     if not codestream.startswith((_CODESTREAM, _CONTAINER)):
         raise CodecError("the frame does not begin like a JPEG XL codestream")
-    return native_frame(_samples(codestream, image), image, described_sign_bit(image))
+    samples = _samples(codestream, image)
+    return native_frame(samples, image, coded_sign_bit(image, samples, 8 * samples.dtype.itemsize))
 
 
 def _samples(codestream: bytes, image: ImagePixel) -> Samples:

@@ -38,6 +38,18 @@ def described_sign_bit(image: ImagePixel) -> int:
     return min(max(image.high_bit + 1, image.bits_stored), image.bits_allocated)
 
 
+def coded_sign_bit(image: ImagePixel, samples: Samples, precision: int) -> int:
+    """The same for samples that were coded as unsigned ones of `precision` bits.
+
+    It is the highest of all where bits beyond the described ones are in use: then the values themselves have that many, or
+    their sign is repeated in each, and both end there.
+    """
+    described = described_sign_bit(image)
+    if image.pixel_representation == 1 and precision > described and samples.dtype.kind == "u" and samples.size:
+        return precision if int(samples.max()) >> described else described
+    return described
+
+
 def native_frame(samples: Samples, image: ImagePixel, sign_bit: int) -> bytes:
     """Bytes of a decoded frame, each sample in Bits Allocated bits, little endian, colour by pixel.
 
