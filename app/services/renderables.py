@@ -7,7 +7,6 @@ costs look-ups only.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import orjson
 
@@ -173,8 +172,3 @@ def frames_of(image: Renderable, numbers: Sequence[int]) -> list[FrameTarget]:
     if image.category is Category.VIDEO:
         raise NotAcceptable("a video is rendered as a whole: its frames cannot be had one by one")
     return [FrameTarget(image, number) for number in numbers]
-
-
-def total_digest(targets: Sequence[FrameTarget]) -> str:
-    """What all of them depend on, as one text."""
-    return " ".join(dict.fromkeys(chain.from_iterable(target.digests for target in targets)))
