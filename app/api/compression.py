@@ -95,8 +95,19 @@ def _is_text(start: Message) -> bool:
     return content_type.startswith(_TEXT) or content_type.startswith(_XML_PARTS)
 
 
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether the client takes gzip by name."""
+    return _weights(accept_encoding).get("gzip", 0.0) > 0
+
+
 def _coding(accept_encoding: str) -> str:
     """The best coding that the client takes by name (RFC 9110 12.5.3); "" for none."""
+    weights = _weights(accept_encoding)
+    best = max(("zstd", "gzip"), key=lambda name: weights.get(name, 0.0))
+    return best if weights.get(best, 0.0) > 0 else ""
+
+
+def _weights(accept_encoding: str) -> dict[str, float]:
     weights: dict[str, float] = {}
     for item in accept_encoding.lower().split(","):
         name, _, parameter = item.partition(";")
@@ -104,5 +115,4 @@ def _coding(accept_encoding: str) -> str:
             weights[name.strip()] = float(parameter.partition("=")[2]) if parameter.strip() else 1.0
         except ValueError:
             continue
-    best = max(("zstd", "gzip"), key=lambda name: weights.get(name, 0.0))
-    return best if weights.get(best, 0.0) > 0 else ""
+    return weights

@@ -36,6 +36,16 @@ class BlobWriter(ABC):
     async def contents(self) -> "bytes | memoryview":
         """A read-only view of all bytes written so far (in memory, or a mapped file), valid until commit or cancel."""
 
+    def forget_contents(self) -> None:
+        """Let go of the memory that looking at `contents` took; the view stays valid. From any thread. Never raises."""
+        return
+
+    @abstractmethod
+    async def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset` of what was written so far; fewer where that ends. Unlike a mapped file, what was read
+        does not stay in memory. Raises BlobStoreUnavailable.
+        """
+
     @abstractmethod
     async def commit(self, key: str) -> None:
         """Make the blob visible and durable under `key`. Raises OutOfSpace, BlobStoreUnavailable."""

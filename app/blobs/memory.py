@@ -81,6 +81,9 @@ class _MemoryWriter(BlobWriter):
     async def contents(self) -> bytes | memoryview:
         return bytes(self._written())
 
+    async def read(self, offset: int, length: int) -> bytes:
+        return bytes(self._written()[offset : offset + length])
+
     async def commit(self, key: str) -> None:
         self._blobs[validate_key(key)] = (bytes(self._written()), datetime.now(UTC))
         self._data = None

@@ -101,10 +101,20 @@ class SpoolFile:
             self._mappings.append((mapping, memoryview(mapping)))
         return self._mappings[-1][1]
 
+    def forget(self) -> None:
+        """Pages of the mappings leave the memory of the process; they come back when they are looked at."""
+        for mapping, _ in tuple(self._mappings):
+            with contextlib.suppress(ValueError, OSError):  # closed meanwhile
+                mapping.madvise(mmap.MADV_DONTNEED)
+
     def read(self, size: int) -> Iterator[bytes]:
         """All that was written, in pieces of `size` bytes."""
         for offset in range(0, self.size, size):
             yield os.pread(self._file.fileno(), size, offset)
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        """Fewer bytes where the file ends."""
+        return os.pread(self._file.fileno(), length, offset)
 
     def sync(self) -> None:
         # The time of the commit, not of the last write: a sweep must not take a slow upload for an old blob.
@@ -186,6 +196,16 @@ class SpoolWriter(BlobWriter):
         if self._file is None:
             return bytes(self._buffer)
         return await self._guarded(self._map)
+
+    def forget_contents(self) -> None:
+        if (file := self._file) is not None:
+            file.forget()
+
+    async def read(self, offset: int, length: int) -> bytes:
+        self._require_open()
+        if self._file is None:
+            return bytes(self._buffer[offset : offset + length])
+        return await self._guarded(lambda: self._flush().read_range(offset, length))
 
     async def commit(self, key: str) -> None:
         """Also: a commit that is cancelled takes the blob back, should it be visible already."""

@@ -209,9 +209,12 @@ async def _one(
     if row is None:
         await raise_missing(db, ref)
     *columns, created_at = row[: len(_COLUMNS)]
-    if isinstance(created_at, str):  # as SQLite keeps it
-        created_at = datetime.fromisoformat(created_at).replace(tzinfo=UTC)
-    return location_of((*columns, created_at)), row[len(_COLUMNS) :]
+    return location_of((*columns, instant(created_at))), row[len(_COLUMNS) :]
+
+
+def instant(stored: datetime | str) -> datetime:
+    """A time as app.db.point_query gives it, aware: SQLite keeps naive texts."""
+    return datetime.fromisoformat(stored).replace(tzinfo=UTC) if isinstance(stored, str) else stored
 
 
 def _entry_runs(numbers: Sequence[int]) -> list[tuple[int, int]]:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import zstandard
-from sqlalchemy import func, select
+from sqlalchemy import Select, Text, bindparam, func, select
 
 from app.db.any_of import any_of
 from app.db.engine import Database, reading
-from app.db.locate import READING_ORDER, AnyRow, below, raise_missing
+from app.db.locate import READING_ORDER, AnyRow, below, instant, raise_missing
+from app.db.point_query import few_rows
 from app.db.tables import instances, series, studies
-from app.dicom.references import InstanceRef, Reference
+from app.dicom.references import InstanceRef, Reference, SeriesRef, StudyRef
 
 PAGE_INSTANCES = 256
 PAGE_BYTES = 1024 * 1024  # compressed
@@ -24,23 +25,47 @@ class SeriesVersion:
     series_instance_uid: str
     version: int
     updated_at: datetime
+    number_of_instances: int
 
 
 async def series_versions(db: Database, ref: Reference) -> tuple[SeriesVersion, ...]:
-    """Versions of the series that `ref` is, is in, or has, by Series Instance UID. Raises NotFound, Gone, DatabaseUnavailable."""
-    statement = (
-        select(series.c.series_instance_uid, series.c.version, series.c.updated_at)
-        .select_from(studies)
-        .join(series, series.c.study_id == studies.c.id)
-        .order_by(series.c.series_instance_uid)
-    )
+    """Versions of the series that `ref` is, is in, or has, in the order of locate_instances.
+
+    Raises NotFound, Gone, DatabaseUnavailable.
+    """
+    values = {"study": ref.study_instance_uid}
+    if isinstance(ref, SeriesRef | InstanceRef):
+        values["series"] = ref.series_instance_uid
     if isinstance(ref, InstanceRef):
-        statement = statement.join(instances, instances.c.series_id == series.c.id)
-    async with reading(db) as connection:
-        rows = (await connection.execute(below(statement, ref))).all()
+        values["instance"] = ref.sop_instance_uid
+    rows = await few_rows(db, _VERSIONS[type(ref)], values)
     if not rows:
         await raise_missing(db, ref)
-    return tuple(SeriesVersion(*row) for row in rows)
+    return tuple(SeriesVersion(uid, version, instant(updated), count) for uid, version, updated, count in rows)
+
+
+def _versions(*levels: str) -> Select[tuple[str, int, datetime, int]]:
+    uids = {
+        "study": studies.c.study_instance_uid,
+        "series": series.c.series_instance_uid,
+        "instance": instances.c.sop_instance_uid,
+    }
+    statement = (
+        select(series.c.series_instance_uid, series.c.version, series.c.updated_at, series.c.number_of_instances)
+        .select_from(studies)
+        .join(series, series.c.study_id == studies.c.id)
+        .order_by(*READING_ORDER[:2])
+    )
+    if "instance" in levels:
+        statement = statement.join(instances, instances.c.series_id == series.c.id)
+    return statement.where(*(uids[level] == bindparam(level, type_=Text()) for level in levels))
+
+
+_VERSIONS: dict[type[Reference], Select[tuple[str, int, datetime, int]]] = {
+    StudyRef: _versions("study"),
+    SeriesRef: _versions("study", "series"),
+    InstanceRef: _versions("study", "series", "instance"),
+}
 
 
 async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[InstanceRef, bytes]]:
@@ -49,6 +74,13 @@ async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[I
     BulkDataURIs still begin with INSTANCE_URL_MARK. Memory is bounded by a page, no connection is held between items,
     and an instance deleted meanwhile is left out. Raises NotFound, Gone (before the first item), DatabaseUnavailable.
     """
+    async for page in metadata_pages(db, ref):
+        for instance, packed in page:
+            yield instance, unpacked(packed)
+
+
+async def metadata_pages(db: Database, ref: Reference) -> AsyncIterator[list[tuple[InstanceRef, bytes]]]:
+    """The same by pages of bounded number and size; each text still as `unpacked` takes it."""
     # Ids and sizes first: pages are then fetched by id, without sorting the whole series again for each.
     statement = (
         select(instances.c.id, func.length(instances.c.metadata))
@@ -61,13 +93,17 @@ async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[I
         rows = (await connection.execute(below(statement, ref))).all()
     if not rows:
         await raise_missing(db, ref)
-    decompressor = zstandard.ZstdDecompressor()
     for page in _pages(rows):
         found = await _fetch(db, page)
-        for row_id in page:
-            if row_id in found:
-                study, one, instance, _, packed = found.pop(row_id)
-                yield InstanceRef(study, one, instance), decompressor.decompress(packed)
+        yield [
+            (InstanceRef(study, one, instance), packed)
+            for study, one, instance, _, packed in (found[row_id] for row_id in page if row_id in found)
+        ]
+
+
+def unpacked(packed: bytes) -> bytes:
+    """The text of `instances.metadata`. Safe in threads."""
+    return zstandard.ZstdDecompressor().decompress(packed)
 
 
 def _pages(rows: Sequence[AnyRow]) -> list[list[int]]:

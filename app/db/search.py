@@ -18,11 +18,12 @@ from sqlalchemy import ColumnElement, FromClause, Join, Select, func, literal, s
 
 from app.db.any_of import any_of
 from app.db.candidate_filter import filter_candidates
-from app.db.engine import Database, reading
+from app.db.engine import Database
 from app.db.join_order import InOrder
 from app.db.matching_sql import Lead, Matching, matching_of
-from app.db.projection import Projection, projection_of
-from app.db.search_rows import result_of, row_columns
+from app.db.projection import projection_of
+from app.db.search_reader import mappings_of
+from app.db.search_rows import results_of, row_columns
 from app.db.tables import instances, series, studies
 from app.dicom.matching import Level, SearchQuery
 
@@ -87,9 +88,8 @@ async def _filtered(
     db: Database, query: SearchQuery, matching: Matching, limit: int, offset: int, candidate_cap: int
 ) -> SearchPage:
     """A search whose indexed keys leave candidates, each to be compared with the other keys."""
-    async with reading(db) as connection:
-        rows = await connection.execute(_ids(query.level, matching).limit(candidate_cap + 1))
-        candidates = [row[0] for row in rows]
+    rows = await mappings_of(db, _ids(query.level, matching).limit(candidate_cap + 1))
+    candidates = [row["id"] for row in rows]
     is_capped = len(candidates) > candidate_cap
     found = await filter_candidates(db, query, candidates[:candidate_cap], matching.filter_keys)
     chosen = found[offset : offset + limit]
@@ -156,8 +156,8 @@ async def _count_behind(db: Database, level: Level, matching: Matching, position
         .limit(cap + 1)
         .subquery()
     )
-    async with reading(db) as connection:
-        return int((await connection.execute(select(func.count()).select_from(rows))).scalar_one())
+    (counted,) = await mappings_of(db, select(func.count().label("rows")).select_from(rows))
+    return int(counted["rows"])
 
 
 async def _results(db: Database, query: SearchQuery, ids: Select[Any]) -> list[dict[str, Any]]:
@@ -169,12 +169,7 @@ async def _results(db: Database, query: SearchQuery, ids: Select[Any]) -> list[d
         .select_from(_joined(query.level).join(page, page.c.id == _table(query.level).c.id))
         .order_by(*_order(query.level))
     )
-    async with reading(db) as connection:
-        rows = (await connection.execute(statement)).mappings().all()
+    rows = await mappings_of(db, statement)
     if query.level is not Level.INSTANCE or len(rows) <= _ROWS_PER_TURN:
-        return _results_of(rows, projection)
-    return await asyncio.to_thread(_results_of, rows, projection)
-
-
-def _results_of(rows: Sequence[Any], projection: Projection) -> list[dict[str, Any]]:
-    return [result_of(row, projection) for row in rows]
+        return results_of(rows, projection)
+    return await asyncio.to_thread(results_of, rows, projection)

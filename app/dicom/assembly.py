@@ -52,6 +52,7 @@ from app.errors import DicomError, TruncatedDicom, UnsupportedTransferSyntax
 ENCAPSULATED_DOCUMENT, MIME_TYPE, DOCUMENT_LENGTH = 0x00420011, 0x00420012, 0x00420015
 # Codestreams whose headers say nothing of the image: the metadata has to.
 _UNDESCRIBED = (Family.RLE, Family.NATIVE, Family.DEFLATED_FRAME)
+_MOST_SEEN = 1 << 24  # bytes of the spool looked at before their memory is let go
 _FRAGMENT = 1 << 30  # bytes of a fragment of a video that does not fit into one
 
 Find = Callable[[str], Sequence[Payload]]
@@ -73,13 +74,22 @@ class Assembled:
     discarded: tuple[str, ...]
 
 
-def assemble(read: ReadMetadata, find: Find, spool: memoryview, *, max_decoded_bytes: int, now: datetime) -> Assembled:
+def assemble(
+    read: ReadMetadata,
+    find: Find,
+    spool: memoryview,
+    *,
+    max_decoded_bytes: int,
+    now: datetime,
+    forget: Callable[[], None] | None = None,
+) -> Assembled:
     """The file of one instance.
 
     find               the parts that a BulkDataURI names, those of a multi-frame image in the order of its frames; none: missing
     spool              what the offsets of payloads count from
     max_decoded_bytes  of all PNG and GIF images of the instance
     now                aware; the time of corrections
+    forget             called now and then to let go of the memory that looking at the spool takes
     Blocking: decodes images, looks through videos. Raises DicomError: MissingBulkdata, ImageMismatch, UnusableStream, ..
     """
     settled = Settled(dict(read.data_set))
@@ -90,7 +100,7 @@ def assemble(read: ReadMetadata, find: Find, spool: memoryview, *, max_decoded_b
     for tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS):  # they describe another file than the one that is being written
         if data_set.pop(tag, None) is not None:
             discarded.append(f"{tag:08X}")
-    source = _Source(find, spool, max_decoded_bytes)
+    source = _Source(find, spool, max_decoded_bytes, forget)
     syntax, pixel_data = _pixel_data(settled, source)
     _describe_document(data_set, source)
     originals = note_originals(data_set, settled.originals, now) if settled.originals else None
@@ -101,11 +111,15 @@ def assemble(read: ReadMetadata, find: Find, spool: memoryview, *, max_decoded_b
 class _Source:
     """The bulkdata of the message."""
 
-    def __init__(self, find: Find, spool: memoryview, max_decoded_bytes: int) -> None:
+    def __init__(
+        self, find: Find, spool: memoryview, max_decoded_bytes: int, forget: Callable[[], None] | None
+    ) -> None:
         self._find = find
         self._spool = spool
         self._left = max_decoded_bytes
         self._joined: set[str] = set()
+        self._forget = forget
+        self._seen = 0
 
     def payloads(self, uri: str) -> Sequence[Payload]:
         found = self._find(uri)
@@ -131,6 +145,10 @@ class _Source:
         return tuple(Copy(payload.offset, payload.length) for payload in found)
 
     def bytes_of(self, payload: Payload) -> memoryview:
+        self._seen += min(payload.length, _MOST_SEEN // 8)
+        if self._seen > _MOST_SEEN and self._forget is not None:
+            self._forget()
+            self._seen = 0
         return self._spool[payload.offset : payload.offset + payload.length]
 
     def decoded(self, payload: Payload, media_type: str, *, grey: bool) -> RasterImage:

@@ -9,14 +9,8 @@ from app.dicom.codecs import MAX_PIXELS, can_decode, decode_frame, decoded_image
 from app.dicom.codecs.encoding import encode_frame, encoded_image
 from app.dicom.codecs.recompression import can_recompress, recompress_frame
 from app.dicom.layout import ImagePixel, InstanceLayout
-from app.dicom.transfer_syntaxes import (
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    transfer_syntax,
-)
+from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from app.errors import CodecError, UnsupportedTransferSyntax
-
-_NATIVE_TARGETS = (EXPLICIT_VR_LITTLE_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ def plan_frame_conversion(layout: InstanceLayout, stored_uid: str, target_uid: s
         if not can_decode(stored_uid):
             raise UnsupportedTransferSyntax(f"frames of {source.name} cannot be decoded")
         native = decoded_image(image, stored_uid)
-    encodes = target_uid not in _NATIVE_TARGETS
+    encodes = target_uid != EXPLICIT_VR_LITTLE_ENDIAN
     result = native
     if encodes:
         if layout.pixel_data.keyword != "PixelData":

@@ -193,6 +193,7 @@ class Intake:
                 return _Candidate(position, ref, sop_class_uid, parsed, writer, await writer.digest(), remarks)
         finally:
             del contents
+            writer.forget_contents()
         self._results[position] = RefusedInstance(sop_class_uid, sop_instance_uid, refusal.status, str(refusal))
         return None
 

@@ -5,7 +5,7 @@ message. The instances that come of it go the way of all others (app.services.st
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +21,7 @@ from app.dicom.metadata_elements import DataSet, MetadataElement, ReadMetadata, 
 from app.dicom.original_attributes import to_json
 from app.dicom.xml_reader import read_native_xml
 from app.errors import (
+    BlobStoreUnavailable,
     CodecError,
     DicomError,
     GantryError,
@@ -36,7 +37,9 @@ from app.services.store import Intake, Remarks
 
 # Metadata of one message may ask for the bytes of one part many times over: files of this many times the message, no more.
 MAX_GROWTH = 16
+MAX_INSTANCES = 100_000  # of one message
 _SMALL = 1 << 20
+_BLOCK = 1 << 20  # bytes read from the spool at a time
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
 
@@ -58,6 +61,7 @@ class Spool:
         self._archive = archive
         self._writer: BlobWriter | None = None
         self._full: OutOfSpace | None = None
+        self._block = 0, b""  # what was read last, and where from
         self.size = 0
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -79,7 +83,29 @@ class Spool:
             raise self._full
         return memoryview(await self._writer.contents() if self._writer else b"")
 
+    async def pieces(self, offset: int, length: int) -> AsyncIterator[memoryview]:
+        """A range of what was written, read ahead in blocks: small ranges that follow each other cost one read for many.
+
+        Unlike in `contents`, what has been read does not stay in memory.
+        """
+        end = offset + length
+        while offset < end and self._writer is not None:
+            start, block = self._block
+            if not start <= offset < start + len(block):
+                start, block = self._block = offset, await self._writer.read(offset, _BLOCK)
+                if not block:
+                    raise BlobStoreUnavailable("the spool is shorter than what was written to it")
+            piece = memoryview(block)[offset - start : end - start]
+            offset += len(piece)
+            yield piece
+
+    def forget(self) -> None:
+        """Let go of the memory that looking at `contents` took."""
+        if self._writer is not None:
+            self._writer.forget_contents()
+
     async def close(self) -> None:
+        self._block = 0, b""
         if self._writer is not None:
             await asyncio.shield(self._writer.cancel())
 
@@ -99,7 +125,7 @@ async def store_metadata(intake: Intake, spool: Spool, documents: Sequence[Metad
     except OutOfSpace as error:
         await intake.refuse(store_status.OUT_OF_RESOURCES, str(error))
         return False
-    assembling = _Assembling(intake, contents, find, MAX_GROWTH * spool.size + _SMALL)
+    assembling = _Assembling(intake, spool, contents, find)
     for document in documents:
         await assembling.take(document)
     if not assembling.instances:
@@ -108,20 +134,23 @@ async def store_metadata(intake: Intake, spool: Spool, documents: Sequence[Metad
 
 
 class _Assembling:
-    def __init__(self, intake: Intake, contents: memoryview, find: Find, budget: int) -> None:
+    def __init__(self, intake: Intake, spool: Spool, contents: memoryview, find: Find) -> None:
         self.intake = intake
+        self.spool = spool
         self.archive = intake.archive
         self.contents = contents
         self.find = find
         self.instances = 0  # whatever became of them
         self.understood = True
         self.fault = ""
-        self._budget = budget
+        self._budget = MAX_GROWTH * spool.size + _SMALL
 
     async def take(self, document: MetadataDocument) -> None:
         try:
             instances = self._instances(document)
             while (instance := await asyncio.to_thread(next, instances, None)) is not None:
+                if self.instances == MAX_INSTANCES:
+                    raise MalformedMessage(f"more than {MAX_INSTANCES} instances in one message")
                 self.instances += 1
                 await self._store(instance)
         except (MalformedMessage, DicomError) as error:
@@ -149,9 +178,12 @@ class _Assembling:
 
     def _read(self, dataset: DicomJson) -> "_Instance":
         try:
-            return _Instance(read_metadata(dataset, self.archive.limits.parse))
+            read = read_metadata(dataset, self.archive.limits.parse)
         except DicomError as error:
             return _Instance(ReadMetadata(_names(dataset), (), ascii=True), refusal_of(error))
+        for uri in references_of(read.data_set):
+            self.find(uri)  # asked for, whatever becomes of the instance
+        return _Instance(read)
 
     async def _store(self, instance: "_Instance") -> None:
         named = instance.read.data_set
@@ -159,8 +191,6 @@ class _Assembling:
             if instance.refusal:
                 self.understood = False
                 raise instance.refusal
-            for uri in references_of(named):
-                self.find(uri)
             assembled = await self._assemble(instance.read)
             length = sum(segment.length for segment in assembled.plan.segments if isinstance(segment, Copy))
             if length > self._budget:
@@ -182,6 +212,7 @@ class _Assembling:
             self.contents,
             max_decoded_bytes=self.archive.limits.max_decoded_bytes,
             now=datetime.now(UTC),
+            forget=self.spool.forget,
         )
         return await self.archive.codec_threads.run(work)
 
@@ -192,7 +223,8 @@ class _Assembling:
             if isinstance(segment, Literal):
                 await intake.write(segment.data)
             elif isinstance(segment, Copy):
-                await intake.write(self.contents[segment.offset : segment.offset + segment.length])
+                async for piece in self.spool.pieces(segment.offset, segment.length):
+                    await intake.write(piece)
         await intake.end(_remarks(assembled))
 
 

@@ -91,6 +91,8 @@ class WritingTests:
         contents = await writer.contents()
         assert isinstance(contents, bytes) or contents.readonly
         assert bytes(contents) == data
+        writer.forget_contents()
+        assert bytes(contents) == data
 
     async def test_contents_may_be_asked_between_writes(self, backend: Backend, writer: BlobWriter) -> None:
         data = noise(3 * MIB)
@@ -100,6 +102,18 @@ class WritingTests:
         assert await writer.digest() == digest_of(data)
         await writer.commit(key := new_key(data))
         assert backend.raw_get(key) == data
+
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_ranges_of_what_was_written(self, backend: Backend, writer: BlobWriter, size: int) -> None:
+        data = noise(size)
+        await writer.write(data)
+        for offset, length in ((0, size), (0, 10), (size // 2, 100_000), (max(0, size - 5), 50), (size + 7, 3), (0, 0)):
+            assert await writer.read(offset, length) == data[offset : offset + length]
+        assert await writer.digest() == digest_of(data)
+        await writer.write(b"more")
+        assert await writer.read(size, 4) == b"more"
+        await writer.commit(key := new_key(data))
+        assert backend.raw_get(key) == data + b"more"
 
     async def test_a_part_of_the_contents_that_is_still_held_does_not_hinder_the_commit(
         self, backend: Backend, writer: BlobWriter
@@ -146,7 +160,13 @@ class WritingTests:
         await writer.write(b"abc")
         await (writer.commit(new_key()) if ending == "commit" else writer.cancel())
         before = backend.raw_keys()
-        for call in (writer.write(b"d"), writer.digest(), writer.contents(), writer.commit(new_key())):
+        for call in (
+            writer.write(b"d"),
+            writer.digest(),
+            writer.contents(),
+            writer.read(0, 1),
+            writer.commit(new_key()),
+        ):
             with pytest.raises(RuntimeError):
                 await call
         assert backend.raw_keys() == before

@@ -26,6 +26,7 @@ FEATURES = {
     "cors": "cross-origin requests",
     "head": "HEAD on all resources",
     "single-part": "single-part answers for one instance, one frame and one bulkdata item",
+    "transcoding": "frames, bulkdata and instances in compressed transfer syntaxes that they are not stored in",
     "bulk-resources": "/bulkdata and /pixeldata of studies, series and instances",
     "optional-matching": "fuzzy, empty value and multiple value matching",
     "replace": "the same SOP Instance UID stored again replaces the instance",

@@ -75,15 +75,18 @@ def as_extended(codestream: bytes) -> bytes:
 
 
 def encode_jls(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: bool) -> bytes:
-    """Lossless or near-lossless. JPEG-LS does not know signs: the bits are coded (PS3.5 8.2.3)."""
-    near = 0
-    if not is_lossless:
-        near = NEAR
-        if samples.dtype.kind == "i":
-            # Beyond the largest value comes the smallest: values that close to either are moved away from it.
-            limit = 1 << bits - 1
-            samples = np.clip(samples, near - limit, limit - 1 - near)
-    return encode_jpeg_ls(unsigned(samples, max(2, bits)), max(2, bits), near)
+    """Lossless or near-lossless. JPEG-LS does not know signs: the bits are coded (PS3.5 8.2.3).
+
+    A sample takes as many bytes in the codestream as in the native frame, which decoders in the field insist on; old ones
+    know no fewer than 8 bits.
+    """
+    coded = 8 if image.bits_allocated == 8 else max(9, bits)
+    near = 0 if is_lossless else NEAR
+    if near and (coded > bits or samples.dtype.kind == "i"):
+        # What is near the largest value must not become one that the description does not know, or the smallest.
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if samples.dtype.kind == "i" else (-near, (1 << bits) - 1)
+        samples = np.clip(samples.astype("i4"), low + near, high - near).astype(samples.dtype)
+    return encode_jpeg_ls(unsigned(samples, coded), coded, near)
 
 
 def encode_jpeg_2000(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: bool) -> bytes:

@@ -4,7 +4,7 @@ from app.dicom.codecs.jpeg_header import JpegHeader, read_jpeg_header
 from app.dicom.stream_headers.description import StreamDescription, UnusableStream, check_size, colours
 from app.errors import CodecError
 
-MAX_HEADER = 1 << 22  # bytes in front of the first scan: colour profiles, thumbnails
+_HEADERS = (1 << 16, 1 << 22)  # bytes looked at: nearly always enough, and with large colour profiles and thumbnails
 _BASELINE, _EXTENDED, _PROGRESSIVE, _LOSSLESS, _JPEG_LS = 0xC0, 0xC1, 0xC2, 0xC3, 0xF7
 _JPEG = "1.2.840.10008.1.2.4."
 _RGB_IDENTIFIERS = ((82, 71, 66), (114, 103, 98))  # "RGB", "rgb"
@@ -13,11 +13,7 @@ _YBR = ("YBR_FULL", "YBR_FULL_422")
 
 def describe_jpeg(payload: memoryview) -> StreamDescription:
     """Raises UnusableStream."""
-    head = bytes(payload[:MAX_HEADER])
-    try:
-        header = read_jpeg_header(head)
-    except CodecError as error:
-        raise UnusableStream(str(error)) from None
+    head, header = _header(payload)
     check_size(header.rows, header.columns)
     is_jpeg_ls = header.process == _JPEG_LS
     syntaxes, bits = _syntaxes(header, head)
@@ -38,6 +34,17 @@ def describe_jpeg(payload: memoryview) -> StreamDescription:
         start=0,
         length=len(payload),
     )
+
+
+def _header(payload: memoryview) -> tuple[bytes, JpegHeader]:
+    for size in _HEADERS:
+        head = bytes(payload[:size])
+        try:
+            return head, read_jpeg_header(head)
+        except CodecError as error:
+            if len(payload) <= size or size == _HEADERS[-1]:
+                raise UnusableStream(str(error)) from None
+    raise UnusableStream("the JPEG stream has no readable header")
 
 
 def _syntaxes(header: JpegHeader, head: bytes) -> tuple[tuple[str, ...], int]:

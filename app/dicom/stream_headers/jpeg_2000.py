@@ -7,6 +7,7 @@ from app.dicom.stream_headers.description import StreamDescription, UnusableStre
 START = b"\xff\x4f\xff\x51"  # SOC, SIZ
 JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _COD, _CAP, _SOT, _MCC = 0xFF52, 0xFF50, 0xFF90, 0xFF75
+_HEADER = 1 << 18  # bytes looked at
 _MAX_MARKERS = 1000
 _MAX_BOXES = 1000
 _HTJ2K_CAPABILITY, _PART_2 = 0x4000, 0x8000  # bits of Rsiz
@@ -17,7 +18,7 @@ _ANY_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422")
 def describe_jpeg_2000(payload: memoryview) -> StreamDescription:
     """Of a codestream, or of the one in a JP2 file: PS3.5 8.2.4 leaves the file format away. Raises UnusableStream."""
     start, length = _codestream(payload)
-    head = bytes(payload[start : start + min(length, 1 << 20)])
+    head = bytes(payload[start : start + min(length, _HEADER)])
     if len(head) < 45:
         raise UnusableStream("the JPEG 2000 stream has no readable header")
     (rsiz,) = struct.unpack_from(">H", head, 6)
