@@ -90,7 +90,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest frame, in bytes after decoding, that is decoded.",
     )
-    codec_threads: int = Field(0, ge=0, description="Threads that decode and encode pixel data; 0 is one per processor.")
+    codec_threads: int = Field(
+        0, ge=0, description="Threads that decode and encode pixel data; 0 is one per processor."
+    )
     codec_timeout_seconds: float = Field(
         60, gt=0, description="Longest time in seconds that one frame may take to decode and to encode."
     )

@@ -25,7 +25,7 @@ _PATH: dict[str, tuple[str, dict[str, Any]]] = {
 
 _STATUS = {
     200: "Done.",
-    202: "Some instances were stored, others were refused: the body says which and why.",
+    202: "Some instances were refused, or stored with a warning: the body says which and why.",
     204: "Done; there is nothing to say.",
     206: "The part asked for by Range.",
     304: "Not changed since the version that the client holds.",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, RowMapping, Select, create_engine, event
+from sqlalchemy import Engine, Select, create_engine, event
 
 from app.db.engine import Database, database_errors, reading
 
@@ -19,16 +19,17 @@ _CONNECTIONS = 4
 _readers: WeakKeyDictionary[Engine, Engine] = WeakKeyDictionary()
 
 
-async def mappings_of(db: Database, statement: Select[Any]) -> Sequence[RowMapping]:
-    """Every row of the statement. Raises DatabaseUnavailable."""
+async def mappings_of(db: Database, statement: Select[Any]) -> Sequence[Any]:
+    """Every row of the statement, its values by their names. Raises DatabaseUnavailable."""
     if db.dialect == "sqlite":
         with database_errors():
             return await asyncio.to_thread(_read, _reader(db), statement)
     async with reading(db) as connection:
-        return (await connection.execute(statement)).mappings().all()
+        rows: Sequence[Any] = (await connection.execute(statement)).mappings().all()
+        return rows
 
 
-def _read(reader: Engine, statement: Select[Any]) -> Sequence[RowMapping]:
+def _read(reader: Engine, statement: Select[Any]) -> Sequence[Any]:
     with reader.connect() as connection:
         return connection.execute(statement).mappings().all()
 

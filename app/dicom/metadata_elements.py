@@ -1,6 +1,5 @@
 """A data set as metadata gives it (PS3.18 10.5.1.4): values that are there as bytes, and values that are to come."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -77,8 +76,3 @@ def references_of(data_set: DataSet) -> list[str]:
 def items(*data_sets: DataSet) -> MetadataElement:
     """A sequence."""
     return MetadataElement("SQ", tuple(data_sets))
-
-
-def joined(values: Sequence[str]) -> bytes:
-    """Several text values as one value field."""
-    return "\\".join(values).encode("utf-8")

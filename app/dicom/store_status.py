@@ -39,7 +39,7 @@ TRUNCATED = StoreStatus(0xC001, "Error: Cannot understand", "it ends before it i
 TRANSFER_SYNTAX_NOT_SUPPORTED = StoreStatus(
     0xC122, "Referenced Transfer Syntax not supported", "its transfer syntax is not one that this archive stores"
 )
-PROCESSING_FAILURE = StoreStatus(0x0110, "Processing failure", "it could not be put together or stored: bulkdata is missing, or the archive failed")
+PROCESSING_FAILURE = StoreStatus(0x0110, "Processing failure", "its bulkdata is missing, or the archive failed")
 SOP_CLASS_NOT_SUPPORTED = StoreStatus(
     0x0122, "SOP Class not supported", "its SOP Class is not one that this archive stores"
 )

@@ -26,6 +26,7 @@ _MARK = b"GDC1"
 _TOUCH_AFTER = 60.0  # seconds: how exactly the time of the last use is kept
 _STALE_AFTER = 6 * 3600.0  # seconds: unfinished files older than this have no writer any more
 _ROOM_AFTER_EVICTION = 0.9
+_MAX_REMEMBERED = 4096
 
 
 class DerivedFile:
@@ -122,6 +123,7 @@ class DerivedCache:
         self._flights = SingleFlight()
         self._since_look = max_bytes  # bytes added since the folder was looked through: at first it is not known
         self._lock = Lock()
+        self._sound: set[tuple[Path, int, int]] = set()  # files that this process has found whole
 
     async def get(self, key: str) -> bytes | None:
         """What was put under `key`, or None. Never raises."""
@@ -250,12 +252,28 @@ class DerivedCache:
         except OSError:
             return None
         try:
-            size = _checked_size(descriptor)
+            size = self._checked_size(path, descriptor)
             _touch(path)
         except (OSError, ValueError):
             os.close(descriptor)
             return None
         return DerivedFile(descriptor, size)
+
+    def _checked_size(self, path: Path, descriptor: int) -> int:
+        """Length of the content of a whole file. Raises ValueError for any other. Read through once: ranges come by the hundred."""
+        status = os.fstat(descriptor)
+        size = status.st_size - _TRAILER.size
+        mark = (path, status.st_ino, size)
+        if mark in self._sound:
+            return size
+        if size < 0 or os.pread(descriptor, _TRAILER.size, size) != _TRAILER.pack(
+            _MARK, _checksum(descriptor, size), size
+        ):
+            raise ValueError("damaged")
+        if len(self._sound) >= _MAX_REMEMBERED:
+            self._sound.clear()
+        self._sound.add(mark)
+        return size
 
     def _evict(self) -> None:
         """Remove what was used least recently until there is room, and what dead writers left. Never raises."""
@@ -298,17 +316,10 @@ def _touch(path: Path) -> None:
         os.utime(path)
 
 
-def _checked_size(descriptor: int) -> int:
-    """Length of the content of a whole file. Raises ValueError for any other."""
-    size = os.fstat(descriptor).st_size - _TRAILER.size
-    if size < 0:
-        raise ValueError("too short")
+def _checksum(descriptor: int, size: int) -> int:
     checksum, offset = 0, 0
     while offset < size:
         piece = os.pread(descriptor, min(CHUNK, size - offset), offset)
         checksum = zlib.crc32(piece, checksum)
         offset += len(piece) or size
-    trailer = os.pread(descriptor, _TRAILER.size, size)
-    if trailer != _TRAILER.pack(_MARK, checksum, size):
-        raise ValueError("damaged")
-    return size
+    return checksum

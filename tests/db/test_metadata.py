@@ -29,14 +29,14 @@ async def test_versions_follow_every_change(db: Database, statement_counter: Sta
     await store(db, first, second, now=NOON)
     with statement_counter.counting(1):
         versions = await series_versions(db, StudyRef("1.2"))
-    assert versions == (SeriesVersion("1.2.1", 1, NOON), SeriesVersion("1.2.2", 1, NOON))
+    assert versions == (SeriesVersion("1.2.1", 1, NOON, 1), SeriesVersion("1.2.2", 1, NOON, 1))
     later = NOON + timedelta(hours=1)
     await store(db, make_record("1.2", "1.2.2"), make_record("1.2", "1.2.2"), now=later)
-    assert await series_versions(db, StudyRef("1.2")) == (versions[0], SeriesVersion("1.2.2", 2, later))
+    assert await series_versions(db, StudyRef("1.2")) == (versions[0], SeriesVersion("1.2.2", 2, later, 3))
     await store(db, make_record("1.2", "1.2.1", "1.3", InstanceNumber="5"), now=later)
-    assert await series_versions(db, first.ref) == (SeriesVersion("1.2.1", 2, later),)
+    assert await series_versions(db, first.ref) == (SeriesVersion("1.2.1", 2, later, 1),)
     await delete(db, second.ref, retention=MONTH, now=later + timedelta(hours=1))
-    assert await series_versions(db, second.ref.series) == (SeriesVersion("1.2.2", 3, later + timedelta(hours=1)),)
+    assert await series_versions(db, second.ref.series) == (SeriesVersion("1.2.2", 3, later + timedelta(hours=1), 2),)
 
 
 async def test_versions_of_what_is_not_there(db: Database) -> None:

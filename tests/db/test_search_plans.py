@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from app.db.engine import Database
 from app.db.search import search
@@ -93,11 +93,11 @@ async def _plan(db: Database, query: SearchQuery, *forbidden: str) -> str:
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         sent.append((statement, parameters))
 
-    event.listen(db.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(Engine, "before_cursor_execute", note)
     try:
         await search(db, query)
     finally:
-        event.remove(db.engine.sync_engine, "before_cursor_execute", note)
+        event.remove(Engine, "before_cursor_execute", note)
     statement, parameters = sent[0]
     async with db.engine.begin() as connection:
         if db.dialect == "postgresql":

@@ -12,6 +12,7 @@ from pydicom.filebase import DicomBytesIO
 from rle.rle import encode_frame
 
 from app.dicom.assembly import Assembled, MissingBulkdata, assemble
+from app.dicom.codecs import decode_frame
 from app.dicom.frame_index import frame_count, locate_frames
 from app.dicom.header import parse_instance
 from app.dicom.image_attributes import ImageMismatch
@@ -25,6 +26,7 @@ from app.dicom.transfer_syntaxes import (
     RLE_LOSSLESS,
 )
 from app.errors import DicomError, MalformedDicom, TruncatedDicom, UnsupportedTransferSyntax
+from tests.dicom.conversion import image_of
 from tests.dicom.metadata_copies import NOW, execute, plain_json
 from tests.dicom.test_raster_images import png
 from tests.support.video_bytes import mp4
@@ -158,6 +160,17 @@ def test_every_kind_of_image_gets_its_syntax(number: str) -> None:
     kept = bytes(stream)[bytes(stream).find(b"\xff\x4f\xff\x51") :] if number == "91" else bytes(stream)
     assert frame.removesuffix(b"\0") == kept.removesuffix(b"\0")
     assert ("00282110" in plain_json(data)) is (number in ("50", "91", "112"))
+
+
+@pytest.mark.parametrize("number", STREAMS)
+def test_the_derived_description_is_right_for_decoding(number: str) -> None:
+    media_type, stream = STREAMS[number]
+    data, _ = put_together(metadata(), (media_type, "", bytes(stream)))
+    frame = decode_frame(frames_of(data)[0], image_of(parse_instance(data)), UID + number)
+    assert frame.photometric_interpretation == "RGB"
+    decoded = np.frombuffer(frame.data, np.uint8).reshape(20, 30, 3).astype(int)
+    lossy = number in ("50", "91", "112")
+    assert np.abs(decoded - PICTURES[0]).max() <= (40 if lossy else 0)
 
 
 @pytest.mark.parametrize(

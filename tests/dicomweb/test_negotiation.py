@@ -190,6 +190,23 @@ def test_unconvertible_syntax_is_not_acceptable() -> None:
         served(representations, ELE)
 
 
+@pytest.mark.parametrize(
+    ("accept", "named"),
+    [
+        (related("image/jpeg", "; transfer-syntax=1.2.840.10008.1.2.4.50"), True),
+        (related("image/jpeg", "; transfer-syntax=*"), False),
+        (related("image/jpeg"), False),
+        (related("image/*"), False),
+        ("image/*", False),
+        # What is left of a wildcard was not named, even if only one is left.
+        (f"{related('image/jls', '; transfer-syntax=*')}, {related('image/jls')}; q=0", False),
+    ],
+)
+def test_loss_is_for_those_who_name_it(accept: str, named: bool) -> None:
+    representations = negotiate(Resource.FRAMES, accept, item_count=1)
+    assert {item.allows_loss for item in representations} == {named}
+
+
 def test_fallbacks_are_last_and_flagged() -> None:
     representations = negotiate(Resource.INSTANCE, f"{related(DICOM)}, {related(OCTETS)};q=0.1")
     flags = [item.fallback for item in representations]

@@ -13,8 +13,9 @@ from typing import Any
 import aiosqlite
 import asyncpg
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
+from app.db import point_query
 from app.db.engine import Database, close_database, open_database
 from app.db.migrate import migrate
 from tests.support.postgres import PostgresMissing, Template, run_in_thread
@@ -68,13 +69,20 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 
 class StatementCounter:
-    """Notes every statement, whether SQLAlchemy sends it or app.db.point_query; BEGIN IMMEDIATE of SQLite is not one."""
+    """Notes every statement, whether SQLAlchemy sends it or app.db.point_query; BEGIN IMMEDIATE of SQLite is not one.
 
-    def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    Those of all databases of this process: a search on SQLite reads through an engine of its own.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.statements: list[str] = []
-        event.listen(database.engine.sync_engine, "before_cursor_execute", self._note)
-        for driver, name in ((asyncpg.Connection, "fetchrow"), (aiosqlite.Connection, "execute_fetchall")):
+        event.listen(Engine, "before_cursor_execute", self._note)
+        for driver, name in ((asyncpg.Connection, "fetch"), (aiosqlite.Connection, "execute_fetchall")):
             monkeypatch.setattr(driver, name, self._noting(getattr(driver, name)))
+        monkeypatch.setattr(point_query, "look_up", self._noting(point_query.look_up))
+
+    def close(self) -> None:
+        event.remove(Engine, "before_cursor_execute", self._note)
 
     def _note(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         if not statement.startswith("BEGIN"):
@@ -98,5 +106,7 @@ class StatementCounter:
 
 
 @pytest.fixture
-def statement_counter(db: Database, monkeypatch: pytest.MonkeyPatch) -> StatementCounter:
-    return StatementCounter(db, monkeypatch)
+def statement_counter(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatementCounter]:
+    counter = StatementCounter(monkeypatch)
+    yield counter
+    counter.close()

@@ -23,9 +23,10 @@ from app.dicom.layout import ImagePixel
 # Chosen so that a difference cannot be seen: a lossy syntax is asked for to save time and room, not to look worse.
 JPEG_QUALITY = 92
 NEAR = 2  # JPEG-LS: how far a sample may be off
-JPEG_2000_PSNR = 55  # decibels
+# Two values: up to 8 bits, and beyond. Wide samples are looked at through windows, which make small differences large.
+JPEG_2000_PSNR = (55, 65)  # decibels
 HTJ2K_STEP = 1 / 1024  # of the quantiser, in parts of the whole range of samples
-JPEG_XL_DISTANCE = 1.0  # "visually lossless", in the words of its makers
+JPEG_XL_DISTANCE = (0.5, 0.05)  # 1.0 is "visually lossless", in the words of its makers
 _JPEG_XL_EFFORT = 4  # 7 takes ten times as long for 2 % less
 
 _SIZ_PRECISION = 42  # offset of the first component's precision in a codestream (T.800 A.5.1)
@@ -94,7 +95,7 @@ def encode_jpeg_2000(samples: Samples, image: ImagePixel, bits: int, *, is_lossl
     return bytes(
         imagecodecs.jpeg2k_encode(
             narrowed(samples, bits),
-            level=0 if is_lossless else JPEG_2000_PSNR,
+            level=0 if is_lossless else JPEG_2000_PSNR[bits > 8],
             codecformat="j2k",
             bitspersample=bits,
             reversible=is_lossless,
@@ -152,7 +153,7 @@ def encode_jpeg_xl(samples: Samples, image: ImagePixel, bits: int, *, is_lossles
         imagecodecs.jpegxl_encode(
             unsigned(samples, bits),
             lossless=is_lossless or None,
-            distance=None if is_lossless else JPEG_XL_DISTANCE,
+            distance=None if is_lossless else JPEG_XL_DISTANCE[bits > 8],
             effort=_JPEG_XL_EFFORT,
             bitspersample=bits,
             numthreads=1,

@@ -37,10 +37,6 @@ class StreamDescription:
     start: int
     length: int
 
-    @property
-    def bits_allocated(self) -> int:
-        return 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
-
 
 GRAYSCALE = frozenset(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"))
 
