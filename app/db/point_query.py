@@ -70,10 +70,11 @@ def _open(engine: Engine) -> sqlite3.Connection:
     connection.execute("PRAGMA query_only=ON")
     connection.execute("PRAGMA cache_size=-8000")
 
-    @event.listens_for(engine, "engine_disposed")
+    @event.listens_for(engine, "engine_disposed", once=True)
     def close(_engine: Engine) -> None:
-        if _connections.pop(engine, None) is not None:
-            connection.close()
+        connection.close()
+        if _connections.get(engine) is connection:
+            del _connections[engine]
 
     return connection
 

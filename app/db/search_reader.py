@@ -57,9 +57,10 @@ def _open(engine: Engine, busy_timeout: float) -> Engine:
         for pragma in ("query_only=ON", "case_sensitive_like=ON", "cache_size=-16000", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
 
-    @event.listens_for(engine, "engine_disposed")
+    @event.listens_for(engine, "engine_disposed", once=True)
     def close(_engine: Engine) -> None:
-        if _readers.pop(engine, None) is not None:
-            reader.dispose()
+        reader.dispose()
+        if _readers.get(engine) is reader:
+            del _readers[engine]
 
     return reader

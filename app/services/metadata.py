@@ -108,8 +108,13 @@ async def _pieces(
 
     found = await archive.cache.get_many(keys)
     missing = [place for place, packed in enumerate(found) if packed is None]
-    made = await asyncio.gather(*(make(keys[place], versions[place]) for place in missing))
-    by_place = dict(zip(missing, made, strict=True))
+    # All come to their end, so that none goes on when the answer has failed.
+    made = await asyncio.gather(*(make(keys[place], versions[place]) for place in missing), return_exceptions=True)
+    by_place: dict[int, bytes] = {}
+    for place, result in zip(missing, made, strict=True):
+        if isinstance(result, BaseException):
+            raise result
+        by_place[place] = result
     return [GzipPiece.unpack(by_place[place] if packed is None else packed) for place, packed in enumerate(found)]
 
 

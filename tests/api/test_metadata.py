@@ -1,7 +1,11 @@
 """Our additions around metadata and bulkdata: projection, and documents as what they are."""
 
+import json
+import zlib
+
 import httpx
 import pytest
+import zstandard
 
 from tests.support.dicom_bytes import make_instance, new_uid
 
@@ -72,3 +76,55 @@ async def test_stored_syntax_is_told_where_it_is_asked_for(client: httpx.AsyncCl
     assert list(dataset) == sorted(dataset)
     (whole,) = (await client.get(f"{url}/metadata")).json()
     assert "00083002" not in whole
+
+
+@pytest.fixture
+async def series(client: httpx.AsyncClient) -> str:
+    study, one = new_uid(), new_uid()
+    for number in range(8):
+        url = await url_of(client, make_instance(study, one, InstanceNumber=str(number), EncapsulatedDocument=bytes(2000)))
+    return url.split("/instances/")[0]
+
+
+async def raw(client: httpx.AsyncClient, url: str, coding: str, **headers: str) -> tuple[httpx.Response, bytes]:
+    """An answer and its body as sent."""
+    named = {"accept-encoding": coding} | {name.replace("_", "-"): value for name, value in headers.items()}
+    async with client.stream("GET", url, headers=named) as answer:
+        return answer, b"".join([piece async for piece in answer.aiter_raw()])
+
+
+async def test_documents_are_sent_compressed_as_they_are_kept(client: httpx.AsyncClient, series: str) -> None:
+    plain, text = await raw(client, f"{series}/metadata", "identity")
+    assert len(json.loads(text)) == 8
+    assert plain.headers["content-length"] == str(len(text))
+    assert "content-encoding" not in plain.headers
+    for coding in ("gzip", "zstd, gzip;q=0.5", "br, gzip, deflate"):
+        answer, body = await raw(client, f"{series}/metadata", coding)
+        assert answer.headers["content-encoding"] == "gzip"
+        assert answer.headers["content-length"] == str(len(body))
+        assert "Accept-Encoding" in answer.headers["vary"]
+        assert answer.headers["etag"] == f"W/{plain.headers['etag']}"
+        inflater = zlib.decompressobj(wbits=31)
+        assert inflater.decompress(body) == text
+        assert inflater.unused_data == b""  # clients read one member only
+    zstd, body = await raw(client, f"{series}/metadata", "zstd, gzip;q=0")
+    assert zstd.headers["content-encoding"] == "zstd"
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(body) == text
+
+
+async def test_one_tag_for_all_codings(client: httpx.AsyncClient, series: str) -> None:
+    for first in ("identity", "gzip"):
+        answer, _ = await raw(client, f"{series}/metadata", first)
+        for second in ("identity", "gzip", "zstd"):
+            again, body = await raw(client, f"{series}/metadata", second, if_none_match=answer.headers["etag"])
+            assert (again.status_code, body) == (304, b"")
+
+
+async def test_head_of_a_kept_document(client: httpx.AsyncClient, series: str) -> None:
+    for coding in ("identity", "gzip"):
+        answer, body = await raw(client, f"{series}/metadata", coding)
+        head = await client.head(f"{series}/metadata", headers={"accept-encoding": coding})
+        assert head.status_code == 200
+        assert head.headers["content-length"] == str(len(body))
+        assert head.headers["etag"] == answer.headers["etag"]
+        assert head.content == b""

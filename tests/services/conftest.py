@@ -13,9 +13,9 @@ from app.db.ingest import DuplicatePolicy
 from app.services.archive import Archive
 from app.services.codec_threads import CodecThreads
 from app.services.derived_cache import DerivedCache
-from tests.support.databases import database_url, db, postgres_template, sqlite_template
+from tests.support.databases import database_url, db, postgres_template, sqlite_template, statement_counter
 
-__all__ = ["database_url", "db", "postgres_template", "sqlite_template"]
+__all__ = ["database_url", "db", "postgres_template", "sqlite_template", "statement_counter"]
 
 
 @pytest.fixture

@@ -221,6 +221,7 @@ def test_srgb_stays_srgb() -> None:
     "profile",
     [b"", bytes(10), bytes(500), SRGB[:100], SRGB[:300], b"\xff" * 4 + SRGB[4:], SRGB + bytes(MAX_PROFILE_BYTES),
      SRGB[:16] + b"CMYK" + SRGB[20:]],
+    ids=["empty", "zeros", "more-zeros", "cut", "cut-later", "wrong-size", "too-large", "not-rgb"],  # SRGB holds the time
 )  # fmt: skip
 def test_profiles_that_are_none(profile: bytes) -> None:
     assert apply_icc_profile(picture(colour=True), colour_source(ICCProfile=profile), IccProfileChoice.YES)[1] == SRGB

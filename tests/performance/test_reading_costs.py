@@ -1,0 +1,169 @@
+"""What reading may cost: statements, ranges and bytes, the same for the first frame and for the last of very many."""
+
+import httpx
+import numpy as np
+import pytest
+from imagecodecs import jpeg2k_encode
+
+from app.services import transcoding
+from tests.performance.conftest import Store
+from tests.support.counting_blobs import Traffic
+from tests.support.databases import StatementCounter
+from tests.support.dicom_bytes import make_instance, new_uid
+
+NATIVE = {"accept": 'multipart/related; type="application/octet-stream"'}
+SINGLE = {"accept": "application/octet-stream"}
+STORED = {"accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
+JSON = {"accept": "application/dicom+json"}
+JPEG_BASELINE, JPEG_2000 = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90"
+SIDE = 8
+
+
+def native(frames: int) -> bytes:
+    return make_instance(rows=SIDE, columns=SIDE, frames=frames, sop_class="1.2.840.10008.5.1.4.1.1.7.2")
+
+
+def encapsulated(frames: int) -> tuple[bytes, list[bytes]]:
+    fragments = [b"\xff\xd8" + f"{number:010d}".encode() + b"\xff\xd9" for number in range(1, frames + 1)]
+    data = make_instance(
+        rows=SIDE,
+        columns=SIDE,
+        frames=frames,
+        transfer_syntax=JPEG_BASELINE,
+        pixel_bytes=fragments,
+        sop_class="1.2.840.10008.5.1.4.1.1.7.2",
+    )
+    return data, fragments
+
+
+@pytest.mark.parametrize("frames", [1, 30, 5000])
+async def test_a_native_frame(
+    client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter, frames: int
+) -> None:
+    path = await store(native(frames))
+    for number in {1, frames // 2 or 1, frames}:
+        for headers in (NATIVE, SINGLE):
+            traffic.clear()
+            with statement_counter.counting(1):
+                answer = await client.get(f"{path}/frames/{number}", headers=headers)
+            assert answer.status_code == 200
+            assert [len(ranges) for ranges in traffic.reads] == [1]
+            assert traffic.read == SIDE * SIDE
+
+
+@pytest.mark.parametrize("frames", [1, 30, 5000])
+async def test_an_encapsulated_frame(
+    client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter, frames: int
+) -> None:
+    data, fragments = encapsulated(frames)
+    path = await store(data)
+    for number in {1, frames // 2 or 1, frames}:
+        traffic.clear()
+        with statement_counter.counting(1):
+            answer = await client.get(f"{path}/frames/{number}", headers=STORED)
+        assert fragments[number - 1] in answer.content
+        assert [len(ranges) for ranges in traffic.reads] == [1]
+        assert traffic.read == len(fragments[number - 1])
+
+
+async def test_frames_side_by_side_are_one_read(
+    client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter
+) -> None:
+    path = await store(native(50))
+    with statement_counter.counting(1):
+        answer = await client.get(f"{path}/frames/{','.join(map(str, range(11, 41)))}", headers=NATIVE)
+    assert answer.status_code == 200
+    assert len(traffic.reads) == 1
+    assert traffic.read == 30 * SIDE * SIDE
+
+
+async def test_a_decoded_frame_reads_itself_alone_and_once(
+    client: httpx.AsyncClient,
+    store: Store,
+    traffic: Traffic,
+    statement_counter: StatementCounter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transcoding, "WORTH_KEEPING", 0.0)  # whether it is kept must not hang on the clock
+    images = [np.full((64, 64), number, np.uint8) for number in range(100)]
+    coded = [jpeg2k_encode(image, level=0, codecformat="j2k") for image in images]
+    path = await store(make_instance(rows=64, columns=64, frames=100, transfer_syntax=JPEG_2000, pixel_bytes=coded))
+    with statement_counter.counting(1):
+        answer = await client.get(f"{path}/frames/70", headers=SINGLE)
+    assert answer.content == images[69].tobytes()
+    assert traffic.read <= len(coded[69]) + 1
+    traffic.clear()
+    with statement_counter.counting(1):
+        again = await client.get(f"{path}/frames/70", headers=SINGLE)
+    assert again.content == answer.content
+    assert traffic.reads == []
+
+
+async def test_an_instance_is_read_once_from_end_to_end(
+    client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter
+) -> None:
+    data = native(40)
+    path = await store(data)
+    with statement_counter.counting(1):
+        answer = await client.get(path, headers={"accept": "application/dicom; transfer-syntax=*"})
+    assert answer.content == data
+    assert len(traffic.reads) == 1
+    assert traffic.read == len(data)
+
+
+async def test_a_series_is_located_by_one_statement(
+    client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter
+) -> None:
+    study, series = new_uid(), new_uid()
+    files = [make_instance(study, series, InstanceNumber=str(number)) for number in range(20)]
+    for data in files:
+        path = await store(data)
+    with statement_counter.counting(1):
+        answer = await client.get(
+            path.split("/instances/")[0],
+            headers={"accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'},
+        )
+    assert answer.status_code == 200
+    assert len(traffic.reads) == len(files)
+    assert traffic.read == sum(map(len, files))
+
+
+@pytest.mark.parametrize("level", ["study", "series"])
+async def test_metadata_never_reads_blobs_and_is_made_once(
+    client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter, level: str
+) -> None:
+    study = new_uid()
+    for _ in range(3):
+        series = new_uid()
+        for number in range(5):
+            path = await store(make_instance(study, series, InstanceNumber=str(number)))
+    path = path.split("/series/" if level == "study" else "/instances/")[0] + "/metadata"
+    first = await client.get(path, headers=JSON)
+    with statement_counter.counting(1):
+        warm = await client.get(path, headers=JSON)
+    assert len(warm.json()) == (15 if level == "study" else 5)
+    assert warm.content == first.content
+    with statement_counter.counting(1):
+        unchanged = await client.get(path, headers={**JSON, "if-none-match": warm.headers["etag"]})
+    assert unchanged.status_code == 304
+    assert traffic.reads == []
+
+
+async def test_a_search_is_one_statement_and_one_more_to_count(
+    client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter
+) -> None:
+    for number in range(12):
+        path = await store(make_instance(PatientID=f"P{number // 6}"))
+    study = path.split("/series/")[0]
+    for query, statements, found in (
+        ("/dicomweb/studies", 1, 12),
+        ("/dicomweb/studies?PatientID=P1", 1, 6),
+        ("/dicomweb/studies?PatientID=P1&limit=2", 2, 2),
+        ("/dicomweb/studies?PatientID=nobody", 1, 0),
+        (f"{study}/series", 1, 1),
+        (f"{study}/instances", 1, 1),
+    ):
+        with statement_counter.counting(statements):
+            answer = await client.get(query, headers=JSON)
+        assert len(answer.json()) == found
+    assert traffic.reads == []

@@ -1,0 +1,113 @@
+"""What storing may cost: each byte is written once and hashed once, each header is read once, however it arrives."""
+
+import hashlib
+from typing import Any
+
+import httpx
+import pytest
+
+from app.blobs import spool
+from app.dicom.header import parse_instance
+from app.services import store as service
+from tests.performance.conftest import Store
+from tests.support.counting_blobs import Traffic
+from tests.support.databases import StatementCounter
+from tests.support.dicom_bytes import make_instance, new_uid
+from tests.support.http import build_multipart, store_headers
+
+
+class Hashed:
+    """Stands in for hashlib in app.blobs.spool and counts the bytes on their way to the real thing."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def sha256(self) -> "Hashing":
+        return Hashing(self)
+
+
+class Hashing:
+    def __init__(self, counts: Hashed) -> None:
+        self._counts, self._hash = counts, hashlib.sha256()
+
+    def update(self, data: Any) -> None:
+        self._counts.bytes += len(data)
+        self._hash.update(data)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> Hashed:
+    counts = Hashed()
+    monkeypatch.setattr(spool, "hashlib", counts)
+    return counts
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the files whose headers were read."""
+    sizes: list[int] = []
+
+    def parse(data: Any, *rest: Any, **options: Any) -> Any:
+        sizes.append(len(data))
+        return parse_instance(data, *rest, **options)
+
+    monkeypatch.setattr(service, "parse_instance", parse)
+    return sizes
+
+
+def files_of(count: int, size: int) -> list[bytes]:
+    study, series = new_uid(), new_uid()
+    return [
+        make_instance(study, series, rows=size, columns=size, InstanceNumber=str(number)) for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("count", "size", "chunk"), [(10, 16, 1 << 16), (10, 16, 100), (3, 1500, 1 << 16)])
+async def test_one_pass_over_the_body(
+    client: httpx.AsyncClient, traffic: Traffic, hashed: Hashed, parsed: list[int], count: int, size: int, chunk: int
+) -> None:
+    files = files_of(count, size)
+    boundary, body = build_multipart(files)
+
+    async def chunks() -> Any:
+        for start in range(0, len(body), chunk):
+            yield body[start : start + chunk]
+
+    answer = await client.post("/dicomweb/studies", content=chunks(), headers=store_headers(boundary))
+    assert answer.status_code == 200, answer.text
+    total = sum(map(len, files))
+    assert traffic.written == hashed.bytes == total
+    assert sorted(parsed) == sorted(map(len, files))
+    assert (traffic.digests, traffic.contents, traffic.commits) == (count, count, count)
+    assert traffic.rereads == 0
+    assert traffic.reads == []
+
+
+async def test_what_is_known_is_not_written_again(
+    client: httpx.AsyncClient, store: Store, traffic: Traffic, hashed: Hashed
+) -> None:
+    data = make_instance()
+    await store(data)
+    hashed.bytes = 0
+    answer = await client.post("/dicomweb/studies", content=data, headers={"content-type": "application/dicom"})
+    assert answer.status_code == 200
+    assert traffic.commits == 0
+    assert hashed.bytes == len(data)
+
+
+async def test_statements_do_not_grow_with_the_instances_of_a_batch(
+    client: httpx.AsyncClient, traffic: Traffic, statement_counter: StatementCounter
+) -> None:
+    counts = []
+    for count in (2, 60):
+        before = len(statement_counter.statements)
+        boundary, body = build_multipart(files_of(count, 4))
+        answer = await client.post("/dicomweb/studies", content=body, headers=store_headers(boundary))
+        assert answer.status_code == 200
+        sent = statement_counter.statements[before:]
+        assert sum(statement.startswith("INSERT INTO instances") for statement in sent) == 1
+        counts.append(len(sent))
+    assert counts[1] == counts[0], statement_counter.statements
