@@ -82,7 +82,9 @@ async def test_stored_syntax_is_told_where_it_is_asked_for(client: httpx.AsyncCl
 async def series(client: httpx.AsyncClient) -> str:
     study, one = new_uid(), new_uid()
     for number in range(8):
-        url = await url_of(client, make_instance(study, one, InstanceNumber=str(number), EncapsulatedDocument=bytes(2000)))
+        url = await url_of(
+            client, make_instance(study, one, InstanceNumber=str(number), EncapsulatedDocument=bytes(2000))
+        )
     return url.split("/instances/")[0]
 
 
