@@ -131,7 +131,7 @@ def _alone(server: Server, probe: Probe, answer: Answer, seconds: float) -> Work
     """One client."""
     if answer.seconds > SLOW_SECONDS:
         return get_one_by_one(server, probe, seconds=seconds)
-    return get_under_load(server, probe, connections=1, seconds=seconds)
+    return get_under_load(server, probe, connections=1, seconds=seconds, closes=answer.closes)
 
 
 def loaded_work(server: Server, probe: Probe, answer: Answer, seconds: float, connections: int) -> Callable[[], Work]:
@@ -141,7 +141,7 @@ def loaded_work(server: Server, probe: Probe, answer: Answer, seconds: float, co
     # Each connection gets to its end more than once, or there would be nothing to count.
     most = max(1, int(seconds / max(answer.seconds, 0.001) / 2))
     many = min(connections, most) if len(answer.body) < LARGE else min(connections, most, 4)
-    return lambda: get_under_load(server, probe, connections=many, seconds=seconds)
+    return lambda: get_under_load(server, probe, connections=many, seconds=seconds, closes=answer.closes)
 
 
 def failed(case: str, server: str, unit: str, error: BaseException) -> Measurement:

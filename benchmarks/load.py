@@ -26,6 +26,11 @@ class Answer:
     body: bytes
     seconds: float
 
+    @property
+    def closes(self) -> bool:
+        """Whether its end is the end of the connection."""
+        return "content-length" not in self.headers and "transfer-encoding" not in self.headers and self.status == 200
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -57,8 +62,11 @@ def fetch(server: Server, path: str, headers: Mapping[str, str], *, timeout: flo
         connection.close()
 
 
-def get_under_load(server: Server, probe: Probe, *, connections: int, seconds: float) -> Work:
-    """wrk with one thread: a core is left to the server."""
+def get_under_load(server: Server, probe: Probe, *, connections: int, seconds: float, closes: bool = False) -> Work:
+    """wrk with one thread: a core is left to the server.
+
+    closes  the server ends its answers by closing the connection, which wrk takes for an error
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as paths:
         paths.write("\n".join(probe.paths) + "\n")
         paths.flush()
@@ -90,7 +98,7 @@ def get_under_load(server: Server, probe: Probe, *, connections: int, seconds: f
         transferred=found["bytes"],
         p50=found["p50"] / 1000,
         p95=found["p95"] / 1000,
-        errors=found["errors"] + found["timeouts"],
+        errors=found["errors"] + found["timeouts"] + (0 if closes else found["read"]),
     )
 
 

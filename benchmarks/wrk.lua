@@ -22,9 +22,10 @@ end
 
 function done(summary, latency, requests)
   io.write(string.format(
-    '{"requests": %d, "bytes": %d, "seconds": %.6f, "errors": %d, "timeouts": %d, "p50": %.4f, "p95": %.4f, "p99": %.4f}\n',
+    '{"requests": %d, "bytes": %d, "seconds": %.6f, "errors": %d, "read": %d, "timeouts": %d, "p50": %.4f, "p95": %.4f, "p99": %.4f}\n',
     summary.requests, summary.bytes, summary.duration / 1e6,
-    summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.status,
+    summary.errors.connect + summary.errors.write + summary.errors.status,
+    summary.errors.read,
     summary.errors.timeout,
     latency:percentile(50) / 1000, latency:percentile(95) / 1000, latency:percentile(99) / 1000))
 end
