@@ -10,13 +10,13 @@ from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, instance_in, service_url
 from app.api.multipart import Part, multipart_of_known, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
-from app.api.ranges import ranged_response
+from app.api.ranges import OpenRange, ranged_response
 from app.api.responses import primed
 from app.dicom.references import parse_frame_list, resource_path
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.services.archive import Archive
-from app.services.frames import FrameDelivery, read_frames, retrieve_frames
+from app.services.frames import FrameDelivery, can_stream, read_frames, retrieve_frames, stream_frame
 
 router = APIRouter(tags=["WADO-RS"])
 
@@ -58,30 +58,47 @@ async def answer_frames(
         headers = validators(etag, modified) | {"Content-Location": f"{base}{names}"}
         if answer := unchanged(request, etag, modified, headers):
             return answer
-        frame = b"".join([piece async for piece in _checked(archive, delivery)])
+        size, open_range = await _single(archive, delivery)
         return await ranged_response(
-            request,
-            lambda offset, length: _slice(frame, offset, length),
-            size=len(frame),
-            media_type=content_type,
-            etag=etag,
-            modified=modified,
-            headers=headers,
+            request, open_range, size=size, media_type=content_type, etag=etag, modified=modified, headers=headers
         )
-    bodies = await primed(_checked(archive, delivery))
+
+    def part_of(number: int, size: int | None) -> Part:
+        return Part({"Content-Type": content_type, "Content-Location": f"{base}{number}"}, size)
+
+    # Boundaries differ from answer to answer: a multipart message has no strong tag.
+    headers = validators(None, modified)
     sizes: Sequence[int | None] = delivery.sizes
+    if can_stream(delivery):
+        parts = list(map(part_of, delivery.numbers, sizes))
+        first = await primed(stream_frame(archive, delivery, 0))
+        streams = _streamed(archive, delivery, parts, first)
+        return multipart_of_streams(streams, representation.media_type, headers, heads_of=parts)
+    bodies = await primed(_checked(archive, delivery))
     if len(sizes) == 1 and sizes[0] is None:
         frame = b"".join([piece async for piece in bodies])
         bodies, sizes = _slice(frame, 0, len(frame)), [len(frame)]
-    parts = [
-        Part({"Content-Type": content_type, "Content-Location": f"{base}{number}"}, size)
-        for number, size in zip(delivery.numbers, sizes, strict=True)
-    ]
-    # Boundaries differ from answer to answer: a multipart message has no strong tag.
-    headers = validators(None, modified)
+    parts = list(map(part_of, delivery.numbers, sizes))
     if None in sizes:
         return multipart_of_streams(_each(parts, bodies), representation.media_type, headers)
     return multipart_of_known(parts, bodies, representation.media_type, headers)
+
+
+async def _single(archive: Archive, delivery: FrameDelivery) -> tuple[int, OpenRange]:
+    """Size of the frames together, and how to get at a range of them: a large frame is never held whole."""
+    if len(delivery.runs) == 1 and can_stream(delivery):
+        return delivery.runs[0].length, lambda offset, length: stream_frame(archive, delivery, 0, offset, length)
+    frame = b"".join([piece async for piece in _checked(archive, delivery)])
+    return len(frame), lambda offset, length: _slice(frame, offset, length)
+
+
+async def _streamed(
+    archive: Archive, delivery: FrameDelivery, parts: Sequence[Part], first: AsyncIterator[bytes]
+) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+    """Each frame in chunks, opened when its turn comes."""
+    yield parts[0], first
+    for index in range(1, len(parts)):
+        yield parts[index], stream_frame(archive, delivery, index)
 
 
 async def _each(

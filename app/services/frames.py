@@ -21,6 +21,7 @@ from app.services.syntaxes import Alternative, Stored, choose, refusal
 from app.services.transcoding import ConvertedFrames, check_limits
 
 GROUP_BYTES = 8 * 1024 * 1024  # frames read together; bounds the memory of a request for many
+STREAM_BYTES = 1024 * 1024  # larger frames are better sent in chunks than held whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,28 @@ async def read_frames(archive: Archive, delivery: FrameDelivery, *, keep: bool =
         sources = await _native_or_stored(archive, delivery, missing) if missing else []
         async for frame in converted.convert(numbers, found, sources):
             yield frame
+
+
+def can_stream(delivery: FrameDelivery) -> bool:
+    """Whether the frames go out just as they lie in the blob, and one of them is large."""
+    stored = transfer_syntax(delivery.location.transfer_syntax_uid)
+    as_they_lie = delivery.conversion is None and not (delivery.bit_packed or stored.deflated or stored.big_endian)
+    return as_they_lie and any(run.length > STREAM_BYTES for run in delivery.runs)
+
+
+async def stream_frame(
+    archive: Archive, delivery: FrameDelivery, index: int, offset: int = 0, length: int | None = None
+) -> AsyncIterator[bytes]:
+    """A part of one of the frames of which `can_stream` holds, in chunks. Raises BlobNotFound, Unavailable."""
+    run = delivery.runs[index]
+    left = run.length - offset if length is None else length
+    for start, size in run.runs:
+        taken = min(size - offset, left)
+        if taken > 0:
+            async for chunk in archive.blobs.open(delivery.location.blob_key, start + offset, taken):
+                yield chunk
+            left -= taken
+        offset = max(0, offset - size)
 
 
 async def _native_or_stored(archive: Archive, delivery: FrameDelivery, runs: Sequence[FrameRuns]) -> list[bytes]:

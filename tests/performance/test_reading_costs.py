@@ -1,8 +1,11 @@
 """What reading may cost: statements, ranges and bytes, the same for the first frame and for the last of very many."""
 
+from typing import Any
+
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from imagecodecs import jpeg2k_encode
 
 from app.services import transcoding
@@ -167,3 +170,77 @@ async def test_a_search_is_one_statement_and_one_more_to_count(
             answer = await client.get(query, headers=JSON)
         assert len(answer.json()) == found
     assert traffic.reads == []
+
+
+@pytest.mark.parametrize("headers", [NATIVE, SINGLE], ids=["multipart", "single"])
+async def test_a_large_frame_is_never_held_whole(
+    client: httpx.AsyncClient,
+    app: FastAPI,
+    store: Store,
+    traffic: Traffic,
+    statement_counter: StatementCounter,
+    headers: dict[str, str],
+) -> None:
+    side = 1500
+    pixels = np.arange(2 * side * side, dtype=np.uint16)
+    path = await store(make_instance(rows=side, columns=side, frames=2, BitsAllocated=16, pixel_bytes=pixels.tobytes()))
+    pieces = await body_messages(app, f"{path}/frames/2", headers)
+    frame = pixels[side * side :].tobytes()
+    assert frame in b"".join(pieces)
+    assert max(map(len, pieces)) <= 1 << 20
+    assert traffic.read == len(frame)
+    traffic.clear()
+    with statement_counter.counting(1):
+        both = await client.get(f"{path}/frames/2,1", headers=NATIVE)
+    assert frame in both.content
+    assert pixels[: side * side].tobytes() in both.content
+    assert traffic.read == 2 * len(frame)
+    if headers is SINGLE:
+        traffic.clear()
+        part = await client.get(f"{path}/frames/2", headers={**SINGLE, "range": "bytes=1000000-1000009"})
+        assert (part.status_code, part.content) == (206, frame[1000000:1000010])
+        assert traffic.read == 10
+
+
+async def test_a_large_frame_of_fragments(client: httpx.AsyncClient, store: Store, traffic: Traffic) -> None:
+    size = 700_000
+    fragments = [bytes([65 + number]) * size for number in range(3)]
+    path = await store(make_instance(transfer_syntax=JPEG_BASELINE, pixel_bytes=fragments))
+    answer = await client.get(f"{path}/frames/1", headers=STORED)
+    assert b"".join(fragments) in answer.content
+    assert traffic.read == 3 * size
+    single = {"accept": "application/octet-stream; transfer-syntax=*"}
+    for first, last in (
+        (0, 9),
+        (size - 5, size + 4),
+        (size * 2 - 1, size * 2),
+        (0, size * 3 - 1),
+        (size * 3 - 7, size * 3 - 1),
+    ):
+        traffic.clear()
+        part = await client.get(f"{path}/frames/1", headers={**single, "range": f"bytes={first}-{last}"})
+        assert part.content == b"".join(fragments)[first : last + 1]
+        assert traffic.read == last + 1 - first
+
+
+async def body_messages(app: FastAPI, path: str, headers: dict[str, str]) -> list[bytes]:
+    """The pieces in which an answer is handed to the server."""
+    pieces: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        pieces.append(message.get("body", b""))
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "server": ("gantry.test", 80),
+    }
+    await app(scope, receive, send)
+    return pieces
