@@ -27,6 +27,7 @@ from app.api import (
 )
 from app.api.compression import CompressText
 from app.api.dependencies import DICOMWEB_PREFIX, Door
+from app.api.direct_routes import DirectRoutes
 from app.api.errors import install_error_handlers
 from app.api.middleware import HeadAsGet, RequestContext
 from app.api.openapi import install_openapi
@@ -153,6 +154,7 @@ def _door(settings: Settings, archive: Archive) -> Door:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Innermost first: what is added last sees a request first and its answer last."""
+    app.add_middleware(DirectRoutes, routers=DICOMWEB_ROUTERS, prefix=DICOMWEB_PREFIX)
     app.add_middleware(CompressText)
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:

@@ -44,6 +44,10 @@ def status_of(error: errors.GantryError) -> int:
 async def _on_domain_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, errors.GantryError):
         raise error
+    return domain_error_response(request, error)
+
+
+def domain_error_response(request: Request, error: errors.GantryError) -> Response:
     status = status_of(error)
     transient = isinstance(error, errors.Unavailable)
     if status >= 500:
