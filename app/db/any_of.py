@@ -1,10 +1,14 @@
-"""`column = any of these values` as one bound parameter, so that the text of a statement does not depend on their number."""
+"""`column = any of these values` as one bound parameter, so that the text of a statement does not depend on their number.
+
+any_of(dialect, column, values)            with the values in it
+any_of_parameter(dialect, column, name)    for statements that are built once; `name` is given `listed(dialect, values)`
+"""
 
 import json
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Text, any_, bindparam, func, select
+from sqlalchemy import BigInteger, BindParameter, ColumnElement, Text, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db.engine import Dialect
@@ -14,11 +18,27 @@ def any_of(
     dialect: Dialect, column: ColumnElement[Any], values: Collection[str] | Collection[int]
 ) -> ColumnElement[bool]:
     """True where `column` (text or integer) is one of `values`; false everywhere when there are none."""
-    listed = list(values)
     if dialect == "sqlite":
-        array = bindparam(None, json.dumps(listed), type_=Text(), unique=True)
-        return column.in_(select(func.json_each(array).table_valued("value").c.value))
-    kind = BigInteger() if listed and isinstance(listed[0], int) else Text()
+        return _is_in(column, bindparam(None, json.dumps(list(values)), type_=Text(), unique=True))
+    kind = BigInteger() if values and isinstance(next(iter(values)), int) else Text()
     if isinstance(column.type, BigInteger):
         kind = BigInteger()
-    return column == any_(bindparam(None, listed, type_=ARRAY(kind), unique=True))
+    return column == any_(bindparam(None, list(values), type_=ARRAY(kind), unique=True))
+
+
+def any_of_parameter(dialect: Dialect, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """True where `column` is one of the values that the parameter `name` is given at execution, as `listed` makes them."""
+    if dialect == "sqlite":
+        return _is_in(column, bindparam(name, type_=Text()))
+    kind = BigInteger() if isinstance(column.type, BigInteger) else Text()
+    return column == any_(bindparam(name, type_=ARRAY(kind)))
+
+
+def listed(dialect: Dialect, values: Collection[str] | Collection[int]) -> str | list[str] | list[int]:
+    """What a parameter of `any_of_parameter` is given."""
+    items: Any = list(values)
+    return json.dumps(items) if dialect == "sqlite" else items
+
+
+def _is_in(column: ColumnElement[Any], array: BindParameter[str]) -> ColumnElement[bool]:
+    return column.in_(select(func.json_each(array).table_valued("value").c.value))

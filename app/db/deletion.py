@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Subquery, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Subquery, exists, func, insert, literal, select, update
 from sqlalchemy import delete as delete_from
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db import ingest_statements as statements
 from app.db.engine import Database, transact
@@ -28,7 +27,7 @@ _MAX_WITNESSES = 100
 class _Removal:
     """One deletion under way; the study's row is locked against everyone else."""
 
-    connection: AsyncConnection
+    connection: Connection
     db: Database
     ref: Reference
     study: StudyRow
@@ -44,11 +43,11 @@ async def delete(db: Database, ref: Reference, *, retention: timedelta, now: dat
     """
     deleted_at = now or datetime.now(UTC)
 
-    async def work(connection: AsyncConnection) -> list[str]:
-        study = await statements.lock_known_study(connection, db.dialect, ref.study_instance_uid)
+    def work(connection: Connection) -> list[str]:
+        study = statements.lock_known_study(connection, db.dialect, ref.study_instance_uid)
         if study is None:
             return []
-        return await _remove(_Removal(connection, db, ref, study, deleted_at, deleted_at + retention))
+        return _remove(_Removal(connection, db, ref, study, deleted_at, deleted_at + retention))
 
     keys = await transact(db, work)
     if not keys:
@@ -56,15 +55,15 @@ async def delete(db: Database, ref: Reference, *, retention: timedelta, now: dat
     return keys
 
 
-async def _remove(removal: _Removal) -> list[str]:
+def _remove(removal: _Removal) -> list[str]:
     connection, ref, study_id = removal.connection, removal.ref, removal.study.id
-    keys = await _bury(removal)
+    keys = _bury(removal)
     if not keys:
         return []
     removed = instances.c.study_id == study_id
     series_id = None
     if isinstance(ref, SeriesRef | InstanceRef):
-        series_id = await connection.scalar(
+        series_id = connection.scalar(
             select(series.c.id).where(
                 series.c.study_id == study_id, series.c.series_instance_uid == ref.series_instance_uid
             )
@@ -72,24 +71,24 @@ async def _remove(removal: _Removal) -> list[str]:
         removed &= instances.c.series_id == series_id
     if isinstance(ref, InstanceRef):
         removed &= instances.c.sop_instance_uid == ref.sop_instance_uid
-    await _forget(connection, Level.INSTANCE, attribute_values.c.owner_id.in_(select(instances.c.id).where(removed)))
-    await connection.execute(delete_from(instances).where(removed))
+    _forget(connection, Level.INSTANCE, attribute_values.c.owner_id.in_(select(instances.c.id).where(removed)))
+    connection.execute(delete_from(instances).where(removed))
     empty = select(series.c.id).where(
         series.c.study_id == study_id, ~exists().where(instances.c.series_id == series.c.id)
     )
-    await _forget(connection, Level.SERIES, attribute_values.c.owner_id.in_(empty))
-    await connection.execute(delete_from(series).where(series.c.id.in_(empty)))
-    if await connection.scalar(select(exists().where(series.c.study_id == study_id))):
+    _forget(connection, Level.SERIES, attribute_values.c.owner_id.in_(empty))
+    connection.execute(delete_from(series).where(series.c.id.in_(empty)))
+    if connection.scalar(select(exists().where(series.c.study_id == study_id))):
         if series_id is not None and isinstance(ref, InstanceRef):
-            await _refresh_series(removal, series_id)
-        await _refresh_study(removal)
+            _refresh_series(removal, series_id)
+        _refresh_study(removal)
     else:
-        await _forget(connection, Level.STUDY, attribute_values.c.owner_id == study_id)
-        await connection.execute(delete_from(studies).where(studies.c.id == study_id))
+        _forget(connection, Level.STUDY, attribute_values.c.owner_id == study_id)
+        connection.execute(delete_from(studies).where(studies.c.id == study_id))
     return keys
 
 
-async def _bury(removal: _Removal) -> list[str]:
+def _bury(removal: _Removal) -> list[str]:
     """Tombstones for every instance below the reference; their blob keys."""
     buried = below(
         select(
@@ -109,22 +108,20 @@ async def _bury(removal: _Removal) -> list[str]:
         removal.ref,
     )
     statement = insert(tombstones).from_select([str(column.key) for column in buried.selected_columns], buried)
-    return list((await removal.connection.execute(statement.returning(tombstones.c.blob_key))).scalars())
+    return list((removal.connection.execute(statement.returning(tombstones.c.blob_key))).scalars())
 
 
-async def _forget(connection: AsyncConnection, level: Level, owners: ColumnElement[bool]) -> None:
-    await connection.execute(
-        delete_from(attribute_values).where(attribute_values.c.level == LEVEL_NUMBER[level], owners)
-    )
+def _forget(connection: Connection, level: Level, owners: ColumnElement[bool]) -> None:
+    connection.execute(delete_from(attribute_values).where(attribute_values.c.level == LEVEL_NUMBER[level], owners))
 
 
-async def _refresh_series(removal: _Removal, series_id: int) -> None:
+def _refresh_series(removal: _Removal, series_id: int) -> None:
     """Count anew and bump the version; attributes are those of the newest instance that remains."""
-    witnesses = await _witnesses(removal.connection, instances.c.series_id == series_id)
+    witnesses = _witnesses(removal.connection, instances.c.series_id == series_id)
     if not witnesses:  # the series itself is gone
         return
     attributes = merge_attributes({}, (series_attributes(dataset) for dataset in witnesses))
-    await removal.connection.execute(
+    removal.connection.execute(
         update(series)
         .where(series.c.id == series_id)
         .values(
@@ -139,31 +136,31 @@ async def _refresh_series(removal: _Removal, series_id: int) -> None:
         )
     )
     values = values_at(Level.SERIES, attributes, removal.db.searchable)
-    await statements.replace_values(
+    statements.replace_values(
         removal.connection, removal.db.dialect, Level.SERIES, {series_id: (values, removal.study.study_date)}, ()
     )
 
 
-async def _refresh_study(removal: _Removal) -> None:
+def _refresh_study(removal: _Removal) -> None:
     connection, study = removal.connection, removal.study
-    witnesses = await _witnesses(connection, instances.c.study_id == study.id)
+    witnesses = _witnesses(connection, instances.c.study_id == study.id)
     attributes = merge_attributes({}, (study_attributes(dataset) for dataset in witnesses))
     if encode_attributes(attributes) != study.text:
-        date = await statements.update_study(connection, study, attributes, removal.now)
+        date = statements.update_study(connection, study, attributes, removal.now)
         values = values_at(Level.STUDY, attributes, removal.db.searchable)
-        await statements.replace_values(connection, removal.db.dialect, Level.STUDY, {study.id: (values, date)}, ())
-    await statements.drop_unused_modalities(connection, study.id)
-    await statements.add_missing_modalities(connection, removal.db.dialect, study.id)
+        statements.replace_values(connection, removal.db.dialect, Level.STUDY, {study.id: (values, date)}, ())
+    statements.drop_unused_modalities(connection, study.id)
+    statements.add_missing_modalities(connection, removal.db.dialect, study.id)
 
 
-async def _witnesses(connection: AsyncConnection, condition: ColumnElement[bool]) -> list[dict[str, Any]]:
+def _witnesses(connection: Connection, condition: ColumnElement[bool]) -> list[dict[str, Any]]:
     """Data sets of the newest instance of each series, oldest first."""
     statement = (
         select(instances.c.metadata)
         .where(instances.c.id.in_(select(_newest(condition).c.id)))
         .order_by(instances.c.created_at, instances.c.id)
     )
-    packed = (await connection.execute(statement)).scalars()
+    packed = (connection.execute(statement)).scalars()
     # The mark is the one control character that the prepared text holds, and no attribute kept here is bulkdata.
     return [orjson.loads(decompress_metadata(one).replace(INSTANCE_URL_MARK, b"")) for one in packed]
 

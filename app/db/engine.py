@@ -1,24 +1,27 @@
 """Connections, transactions and errors: the border that every statement crosses.
 
-`reading` gives a connection on which each statement stands alone (no BEGIN, no COMMIT round trips); `transact` runs a function
-in one short write transaction, again when the database asks for it. Nothing of SQLAlchemy or of a driver is raised from here.
+`reading` gives a connection on which each statement stands alone (no BEGIN, no COMMIT round trips); `transact` runs a plain
+function in one short write transaction, again when the database asks for it. Nothing of SQLAlchemy or of a driver is raised
+from here.
 
 SQLite allows one writer at a time: writers of one process take turns at a lock here, those of several processes queue at
 BEGIN IMMEDIATE for up to its busy timeout. A transaction that begins by reading and then writes would fail at once instead.
+The whole transaction runs in one thread: through the asynchronous driver each statement would change threads five times.
 """
 
 import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import asyncpg
-from sqlalchemy import URL, Connection, NullPool, event, exc, make_url, text
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, exc, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.dicom.matching import AttributePath
@@ -70,7 +73,8 @@ class TryAgain(Exception):
 @dataclass(frozen=True, slots=True)
 class Database:
     """engine begins write transactions; reader shares its connections and begins none. searchable: the attributes
-    that the operator made searchable besides the default ones (GANTRY_SEARCHABLE_ATTRIBUTES)."""
+    that the operator made searchable besides the default ones (GANTRY_SEARCHABLE_ATTRIBUTES). writer and write_thread are
+    SQLite's: the one connection that writes, and where."""
 
     engine: AsyncEngine
     reader: AsyncEngine
@@ -78,6 +82,8 @@ class Database:
     searchable: tuple[AttributePath, ...] = ()
     busy_timeout: float = 30.0
     write_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writer: Engine | None = None
+    write_thread: ThreadPoolExecutor | None = None
 
 
 async def open_database(
@@ -100,8 +106,15 @@ async def open_database(
         with database_errors():
             await asyncio.to_thread(_prepare_sqlite_file, str(parsed.database), lock_timeout)
         engine = _sqlite_engine(parsed, pool_size, pool_timeout, lock_timeout)
-        reader = engine.execution_options(gantry_begin=False)
-        return Database(engine, reader, "sqlite", tuple(searchable), lock_timeout)
+        return Database(
+            engine,
+            engine.execution_options(gantry_begin=False),
+            "sqlite",
+            tuple(searchable),
+            lock_timeout,
+            writer=_sqlite_writer(parsed, lock_timeout),
+            write_thread=ThreadPoolExecutor(1, thread_name_prefix="sqlite-write"),
+        )
     engine = _postgresql_engine(parsed, pool_size, pool_timeout, statement_timeout, lock_timeout, connect_timeout)
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     db = Database(engine, reader, "postgresql", tuple(searchable), lock_timeout)
@@ -116,6 +129,9 @@ async def open_database(
 
 async def close_database(db: Database) -> None:
     """Close every connection."""
+    if db.write_thread is not None and db.writer is not None:
+        await asyncio.to_thread(db.write_thread.shutdown)
+        db.writer.dispose()
     await db.engine.dispose()
 
 
@@ -127,33 +143,14 @@ async def reading(db: Database) -> AsyncIterator[AsyncConnection]:
             yield connection
 
 
-@asynccontextmanager
-async def writing(db: Database) -> AsyncIterator[AsyncConnection]:
-    """A connection in a transaction that is committed at the end, rolled back on any error.
-
-    Raises DatabaseUnavailable, OutOfSpace; does not try again: `transact` does.
-    """
-    with database_errors():
-        if db.dialect == "postgresql":
-            async with db.engine.begin() as connection:
-                yield connection
-            return
-        await asyncio.wait_for(db.write_turn.acquire(), db.busy_timeout)
-        try:
-            async with db.engine.begin() as connection:
-                yield connection
-        finally:
-            db.write_turn.release()
-
-
-async def transact(db: Database, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+async def transact(db: Database, work: Callable[[Connection], T]) -> T:
     """Run `work` in a transaction; again, a bounded number of times, after a deadlock, a serialization failure, a
     parent deleted meanwhile or a busy database. Committed on return. Raises DatabaseUnavailable, OutOfSpace."""
     pause = _FIRST_PAUSE
     for attempt in range(ATTEMPTS):
         try:
-            async with writing(db) as connection:
-                return await work(connection)
+            with database_errors():
+                return await _transaction(db, work)
         except TryAgain:
             pass
         except (exc.DBAPIError, DatabaseUnavailable) as error:
@@ -162,6 +159,36 @@ async def transact(db: Database, work: Callable[[AsyncConnection], Awaitable[T]]
         await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
         pause *= 2
     raise DatabaseUnavailable("the database is too busy")
+
+
+async def _transaction(db: Database, work: Callable[[Connection], T]) -> T:
+    if db.writer is None or db.write_thread is None:
+        async with db.engine.begin() as connection:
+            return await connection.run_sync(work)
+    await asyncio.wait_for(db.write_turn.acquire(), db.busy_timeout)
+    try:
+        return await _to_its_end(db.write_thread.submit(_write, db.writer, work))
+    finally:
+        db.write_turn.release()
+
+
+def _write(writer: Engine, work: Callable[[Connection], T]) -> T:
+    with writer.begin() as connection:
+        return work(connection)
+
+
+async def _to_its_end(running: Future[T]) -> T:
+    """The result. Whoever is cancelled meanwhile waits for the end all the same: the turn is given up only then."""
+    waiting = asyncio.wrap_future(running)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        while not waiting.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([waiting])
+        if not waiting.cancelled():
+            waiting.exception()  # seen: the event loop need not report it
+        raise
 
 
 @contextmanager
@@ -240,6 +267,22 @@ def _sqlite_engine(url: URL, pool_size: int, pool_timeout: float, busy_timeout: 
         pool_timeout=pool_timeout,
         connect_args={"timeout": busy_timeout, "isolation_level": None, "cached_statements": 256},
     )
+    _configure_sqlite(engine.sync_engine, busy_timeout)
+    return engine
+
+
+def _sqlite_writer(url: URL, busy_timeout: float) -> Engine:
+    engine = create_engine(
+        url.set(drivername="sqlite"),
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"timeout": busy_timeout, "isolation_level": None, "check_same_thread": False},
+    )
+    _configure_sqlite(engine, busy_timeout)
+    return engine
+
+
+def _configure_sqlite(engine: Engine, busy_timeout: float) -> None:
     pragmas = (
         f"PRAGMA busy_timeout={int(busy_timeout * 1000)}",
         "PRAGMA synchronous=FULL",  # in WAL mode anything less may lose the last commits with the power
@@ -250,19 +293,17 @@ def _sqlite_engine(url: URL, pool_size: int, pool_timeout: float, busy_timeout: 
         "PRAGMA temp_store=MEMORY",
     )
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def configure(dbapi_connection: Any, _record: Any) -> None:
         cursor = dbapi_connection.cursor()
         for pragma in pragmas:
             cursor.execute(pragma)
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         if connection.get_execution_options().get("gantry_begin", True):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
 
 
 def _postgresql_engine(

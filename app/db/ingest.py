@@ -1,19 +1,23 @@
 """Make stored instances known: rows for a batch of records whose blobs are durable already, in one short transaction."""
 
 import asyncio
+import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
-from app.db.any_of import any_of
-from app.db.engine import Database, reading, transact
+from app.db.any_of import any_of_parameter, listed
+from app.db.engine import Database, Dialect, transact
 from app.db.ingest_rows import prepare
 from app.db.ingest_transaction import Batch, IngestResult, StudyChanges, write_batch
 from app.db.ingest_verdicts import DuplicatePolicy, Outcome
+from app.db.point_query import few_rows
 from app.db.tables import instances, series, studies
 from app.dicom.instance import InstanceRecord
 from app.dicom.references import InstanceRef
+
+_INLINE = 2  # records: preparing so few takes no longer than changing to a thread and back
 
 __all__ = ["DuplicatePolicy", "IngestResult", "Outcome", "find_digests", "ingest"]
 
@@ -35,7 +39,10 @@ async def ingest(
     """
     if not records:
         return []
-    prepared = await asyncio.to_thread(prepare, records, db.searchable)
+    if len(records) > _INLINE:
+        prepared = await asyncio.to_thread(prepare, records, db.searchable)
+    else:
+        prepared = prepare(records, db.searchable)
     stored_at = now or datetime.now(UTC)
     batch = Batch(db, prepared, duplicates, stored_at, stored_at + retention, restoring)
     if db.dialect == "postgresql":
@@ -51,17 +58,28 @@ async def find_digests(db: Database, refs: Sequence[InstanceRef]) -> dict[Instan
     wanted = set(refs)
     if not wanted:
         return {}
+    rows = await few_rows(
+        db,
+        _digests(db.dialect),
+        {
+            "studies": listed(db.dialect, sorted({ref.study_instance_uid for ref in wanted})),
+            "series": listed(db.dialect, sorted({ref.series_instance_uid for ref in wanted})),
+            "instances": listed(db.dialect, sorted({ref.sop_instance_uid for ref in wanted})),
+        },
+    )
+    found = {InstanceRef(study, one, instance): digest for study, one, instance, digest in rows}
+    return {ref: digest for ref, digest in found.items() if ref in wanted}
+
+
+@functools.cache
+def _digests(dialect: Dialect) -> Select[tuple[str, str, str, str]]:
     study, one, instance = studies.c.study_instance_uid, series.c.series_instance_uid, instances.c.sop_instance_uid
-    statement = (
+    return (
         select(study, one, instance, instances.c.digest)
         .select_from(studies)
         .join(series, series.c.study_id == studies.c.id)
         .join(instances, instances.c.series_id == series.c.id)
-        .where(any_of(db.dialect, study, sorted({ref.study_instance_uid for ref in wanted})))
-        .where(any_of(db.dialect, one, sorted({ref.series_instance_uid for ref in wanted})))
-        .where(any_of(db.dialect, instance, sorted({ref.sop_instance_uid for ref in wanted})))
+        .where(any_of_parameter(dialect, study, "studies"))
+        .where(any_of_parameter(dialect, one, "series"))
+        .where(any_of_parameter(dialect, instance, "instances"))
     )
-    async with reading(db) as connection:
-        rows = (await connection.execute(statement)).all()
-    found = {InstanceRef(*row[:3]): row.digest for row in rows}
-    return {ref: digest for ref, digest in found.items() if ref in wanted}

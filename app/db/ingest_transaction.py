@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete
 
 from app.db import ingest_statements as statements
 from app.db.any_of import any_of
@@ -60,7 +59,7 @@ class StudyChanges(Exception):
 class _Transaction:
     """The batch and the rows that it found or created."""
 
-    connection: AsyncConnection
+    connection: Connection
     batch: Batch
     exclusive: bool
     studies: Mapping[str, StudyRow]
@@ -69,11 +68,11 @@ class _Transaction:
     verdicts: Verdicts
 
 
-async def write_batch(connection: AsyncConnection, batch: Batch, *, exclusive: bool) -> list[IngestResult]:
+def write_batch(connection: Connection, batch: Batch, *, exclusive: bool) -> list[IngestResult]:
     """The work of one transaction. `exclusive`: study rows are locked for changing them; without it, a batch that would
     change one raises StudyChanges. Raises Gone when restoring from a tombstone that is no more."""
     by_study = _group(batch.records, lambda record: record.ref.study_instance_uid)
-    studies = await statements.lock_studies(
+    studies = statements.lock_studies(
         connection,
         batch.db.dialect,
         {uid: merge_attributes({}, (record.study for record in records)) for uid, records in by_study.items()},
@@ -83,17 +82,17 @@ async def write_batch(connection: AsyncConnection, batch: Batch, *, exclusive: b
     if not exclusive:
         for uid, records in by_study.items():
             _refuse_change(studies[uid], records)
-    series = await _lock_series(connection, batch, studies)
+    series = _lock_series(connection, batch, studies)
     keys = {
         (series[record.ref.series].id, record.ref.sop_instance_uid): record.ref
         for record in batch.records
         if not series[record.ref.series].created
     }
-    found = await statements.stored_instances(connection, batch.db.dialect, keys)
+    found = statements.stored_instances(connection, batch.db.dialect, keys)
     stored = {keys[key]: instance for key, instance in found.items() if key in keys}
     verdicts = judge(batch.records, stored, batch.duplicates, restoring=batch.restoring)
     if verdicts.written:
-        await _write(_Transaction(connection, batch, exclusive, studies, series, stored, verdicts))
+        _write(_Transaction(connection, batch, exclusive, studies, series, stored, verdicts))
     return _results(batch.records, verdicts, studies, series)
 
 
@@ -113,26 +112,24 @@ def _merged_study(row: StudyRow, records: Iterable[PreparedRecord]) -> dict[str,
     return merge_attributes({} if row.created else decode_attributes(row.text), (record.study for record in records))
 
 
-async def _lock_series(
-    connection: AsyncConnection, batch: Batch, studies: Mapping[str, StudyRow]
-) -> dict[SeriesRef, SeriesRow]:
+def _lock_series(connection: Connection, batch: Batch, studies: Mapping[str, StudyRow]) -> dict[SeriesRef, SeriesRow]:
     wanted = {
         (studies[ref.study_instance_uid].id, ref.series_instance_uid): merge_attributes(
             {}, (one.series for one in records)
         )
         for ref, records in _group(batch.records, lambda record: record.ref.series).items()
     }
-    rows = await statements.lock_series(connection, batch.db.dialect, wanted, batch.now)
+    rows = statements.lock_series(connection, batch.db.dialect, wanted, batch.now)
     uids = {row.id: uid for uid, row in studies.items()}
     return {SeriesRef(uids[study_id], uid): row for (study_id, uid), row in rows.items()}
 
 
-async def _write(transaction: _Transaction) -> None:
+def _write(transaction: _Transaction) -> None:
     verdicts, batch = transaction.verdicts, transaction.batch
     accepted = verdicts.accepted(batch.records)
     if batch.restoring:
-        await _take_tombstones(transaction)
-    await statements.insert_tombstones(
+        _take_tombstones(transaction)
+    statements.insert_tombstones(
         transaction.connection,
         [
             {
@@ -149,23 +146,23 @@ async def _write(transaction: _Transaction) -> None:
             for blob in verdicts.replaced
         ],
     )
-    ids = await _write_instances(transaction)
-    dates = await _write_studies(transaction, accepted)
-    await _write_series(transaction, accepted, dates)
+    ids = _write_instances(transaction)
+    dates = _write_studies(transaction, accepted)
+    _write_series(transaction, accepted, dates)
     owners: dict[int, tuple[Values, str]] = {}
     for ref, record in verdicts.written.items():
         if ref in ids:
             owners[ids[ref]] = (record.values, dates[ref.study_instance_uid])
     known = [row.id for ref, row in transaction.stored.items() if ref in verdicts.written]
-    await statements.replace_values(
+    statements.replace_values(
         transaction.connection, batch.db.dialect, Level.INSTANCE, owners, owners.keys() - set(known)
     )
 
 
-async def _take_tombstones(transaction: _Transaction) -> None:
+def _take_tombstones(transaction: _Transaction) -> None:
     batch, written = transaction.batch, transaction.verdicts.written
     keys = sorted(record.record.blob_key for record in written.values())
-    result = await transaction.connection.execute(
+    result = transaction.connection.execute(
         delete(tombstones)
         .where(any_of(batch.db.dialect, tombstones.c.blob_key, keys))
         .where(tombstones.c.expires_at > batch.now + RESTORE_MARGIN)
@@ -175,7 +172,7 @@ async def _take_tombstones(transaction: _Transaction) -> None:
         raise Gone("what was deleted is no longer kept")
 
 
-async def _write_instances(transaction: _Transaction) -> dict[InstanceRef, int]:
+def _write_instances(transaction: _Transaction) -> dict[InstanceRef, int]:
     """Ids of the written instances; of new ones only if one of them has search keys."""
     written, stored = transaction.verdicts.written, transaction.stored
     rows: dict[InstanceRef, dict[str, Any]] = {}
@@ -189,10 +186,8 @@ async def _write_instances(transaction: _Transaction) -> dict[InstanceRef, int]:
         }
     replaced = sorted((stored[ref].id, ref) for ref in rows if ref in stored)
     new = sorted((rows[ref]["series_id"], ref.sop_instance_uid, ref) for ref in rows if ref not in stored)
-    await statements.update_instances(
-        transaction.connection, [{"row_id": row_id, **rows[ref]} for row_id, ref in replaced]
-    )
-    inserted = await statements.insert_instances(
+    statements.update_instances(transaction.connection, [{"row_id": row_id, **rows[ref]} for row_id, ref in replaced])
+    inserted = statements.insert_instances(
         transaction.connection,
         [rows[ref] for *_, ref in new],
         ids_wanted=any(written[ref].values for *_, ref in new),
@@ -202,7 +197,7 @@ async def _write_instances(transaction: _Transaction) -> dict[InstanceRef, int]:
     return ids
 
 
-async def _write_studies(transaction: _Transaction, accepted: Sequence[PreparedRecord]) -> dict[str, str]:
+def _write_studies(transaction: _Transaction, accepted: Sequence[PreparedRecord]) -> dict[str, str]:
     """Merge what the accepted records say of their studies. Study dates by Study Instance UID."""
     dates: dict[str, str] = {}
     owners: dict[int, tuple[Values, str]] = {}
@@ -215,19 +210,17 @@ async def _write_studies(transaction: _Transaction, accepted: Sequence[PreparedR
         if changed:
             if not (transaction.exclusive or row.created):
                 raise StudyChanges
-            dates[uid] = await statements.update_study(transaction.connection, row, merged, transaction.batch.now)
+            dates[uid] = statements.update_study(transaction.connection, row, merged, transaction.batch.now)
         if changed or row.created:
             owners[row.id] = (values_at(Level.STUDY, merged, transaction.batch.db.searchable), dates[uid])
         if row.created:
             fresh.add(row.id)
     dialect = transaction.batch.db.dialect
-    await statements.replace_values(transaction.connection, dialect, Level.STUDY, owners, fresh)
+    statements.replace_values(transaction.connection, dialect, Level.STUDY, owners, fresh)
     return dates
 
 
-async def _write_series(
-    transaction: _Transaction, accepted: Sequence[PreparedRecord], dates: Mapping[str, str]
-) -> None:
+def _write_series(transaction: _Transaction, accepted: Sequence[PreparedRecord], dates: Mapping[str, str]) -> None:
     """Merge what the accepted records say of their series; count, bump versions, keep ModalitiesInStudy."""
     batch, connection = transaction.batch, transaction.connection
     counted: list[dict[str, Any]] = []
@@ -255,13 +248,13 @@ async def _write_series(
             if not transaction.exclusive:
                 raise StudyChanges
             stale_studies.add(row.study_id)
-    await statements.update_series(connection, sorted(counted, key=lambda change: int(change["row_id"])))
-    await statements.update_series(connection, sorted(changed, key=lambda change: int(change["row_id"])))
-    await statements.add_modalities(connection, batch.db.dialect, modalities)
+    statements.update_series(connection, sorted(counted, key=lambda change: int(change["row_id"])))
+    statements.update_series(connection, sorted(changed, key=lambda change: int(change["row_id"])))
+    statements.add_modalities(connection, batch.db.dialect, modalities)
     for study_id in sorted(stale_studies):
-        await statements.drop_unused_modalities(connection, study_id)
+        statements.drop_unused_modalities(connection, study_id)
     fresh = {row.id for row in transaction.series.values() if row.created}
-    await statements.replace_values(connection, batch.db.dialect, Level.SERIES, owners, fresh)
+    statements.replace_values(connection, batch.db.dialect, Level.SERIES, owners, fresh)
 
 
 def _results(

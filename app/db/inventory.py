@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from sqlalchemy import delete, exists, func, literal, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, exists, func, literal, select, text
 
 from app.db.any_of import any_of
 from app.db.engine import Database, reading, transact
@@ -85,11 +84,11 @@ async def clear(db: Database) -> None:
 
     tables = (attribute_values, study_modalities, instances, series, studies, tombstones)
 
-    async def work(connection: AsyncConnection) -> None:
+    def work(connection: Connection) -> None:
         if db.dialect == "postgresql":  # at once, whatever their size
-            await connection.execute(text("TRUNCATE " + ", ".join(table.name for table in tables)))
+            connection.execute(text("TRUNCATE " + ", ".join(table.name for table in tables)))
             return
         for table in tables:
-            await connection.execute(delete(table))
+            connection.execute(delete(table))
 
     await transact(db, work)

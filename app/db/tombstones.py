@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, exists, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Select, and_, delete, exists, select
 
 from app.db.any_of import any_of
 from app.db.engine import Database, reading, transact
@@ -134,8 +133,8 @@ async def add_tombstones(db: Database, added: Sequence[Tombstone]) -> None:
         for one in sorted(added, key=lambda one: one.blob_key)
     ]
 
-    async def work(connection: AsyncConnection) -> None:
-        await connection.execute(insert_new(db.dialect, tombstones), rows)
+    def work(connection: Connection) -> None:
+        connection.execute(insert_new(db.dialect, tombstones), rows)
 
     if rows:
         await transact(db, work)
@@ -144,9 +143,9 @@ async def add_tombstones(db: Database, added: Sequence[Tombstone]) -> None:
 async def remove_tombstones(db: Database, blob_keys: Sequence[str]) -> list[str]:
     """Forget blobs; the keys that were remembered. Raises DatabaseUnavailable."""
 
-    async def work(connection: AsyncConnection) -> list[str]:
+    def work(connection: Connection) -> list[str]:
         condition = any_of(db.dialect, tombstones.c.blob_key, blob_keys)
-        result = await connection.execute(delete(tombstones).where(condition).returning(tombstones.c.blob_key))
+        result = connection.execute(delete(tombstones).where(condition).returning(tombstones.c.blob_key))
         return sorted(result.scalars())
 
     return await transact(db, work)

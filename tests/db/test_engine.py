@@ -2,14 +2,17 @@
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy import exc, insert, select, text
+from sqlalchemy import Connection, exc, insert, select, text
+from sqlalchemy.util import await_only
 
-from app.db.any_of import any_of
+from app.db.any_of import any_of, any_of_parameter, listed
 from app.db.engine import (
     ATTEMPTS,
     Database,
@@ -20,11 +23,19 @@ from app.db.engine import (
     open_database,
     reading,
     transact,
-    writing,
 )
 from app.db.inventory import ping
 from app.db.tables import instances, tombstones
 from app.errors import DatabaseUnavailable, NotFound, OutOfSpace
+
+
+def executing(*statements: str) -> Callable[[Connection], None]:
+    def work(connection: Connection) -> None:
+        for statement in statements:
+            connection.execute(text(statement))
+
+    return work
+
 
 only_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -111,17 +122,12 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 async def test_a_database_that_only_reads(db: Database) -> None:
     statement = "PRAGMA query_only=ON" if db.dialect == "sqlite" else "SET TRANSACTION READ ONLY"
     with pytest.raises(DatabaseUnavailable):
-        async with writing(db) as connection:
-            await connection.execute(text(statement))
-            await connection.execute(text("DELETE FROM studies"))
+        await transact(db, executing(statement, "DELETE FROM studies"))
 
 
 async def test_a_database_without_a_schema(db: Database) -> None:
-    async with writing(db) as connection:
-        await connection.execute(text("DROP TABLE instances"))
-        await connection.execute(text("DROP TABLE series"))
-        await connection.execute(text("DROP TABLE study_modalities"))
-        await connection.execute(text("DROP TABLE studies"))
+    tables = ("instances", "series", "study_modalities", "studies")
+    await transact(db, executing(*(f"DROP TABLE {table}" for table in tables)))
     with pytest.raises(DatabaseUnavailable, match="not been migrated"):
         await ping(db)
 
@@ -148,15 +154,13 @@ async def test_no_free_connection_in_time(database_url: str) -> None:
 async def test_writers_wait_for_each_other_and_not_forever(database_url: str) -> None:
     first = await open_database(database_url)
     second = await open_database(database_url, lock_timeout=0.2)
-    lock = text("DELETE FROM studies") if first.dialect == "sqlite" else text("LOCK TABLE studies")
-    async with writing(first) as connection:
-        await connection.execute(lock)
+    lock = executing("DELETE FROM studies" if first.dialect == "sqlite" else "LOCK TABLE studies")
+    async with first.engine.begin() as connection:
+        await connection.run_sync(lock)
         with pytest.raises(DatabaseUnavailable) as caught:
-            async with writing(second) as other:
-                await other.execute(lock)
+            await transact(second, lock)
         assert caught.value.__cause__ is not None
-    async with writing(second) as other:
-        await other.execute(lock)
+    await transact(second, lock)
     await close_database(first)
     await close_database(second)
 
@@ -195,10 +199,10 @@ async def test_a_connection_lost_underneath(db: Database) -> None:
 async def test_work_is_tried_again_and_rolled_back_each_time(db: Database) -> None:
     attempts = 0
 
-    async def work(connection: object) -> str:
+    def work(connection: Connection) -> str:
         nonlocal attempts
         attempts += 1
-        await connection.execute(insert(tombstones), [_tombstone(f"key {attempts}")])
+        connection.execute(insert(tombstones), [_tombstone(f"key {attempts}")])
         if attempts < 3:
             raise TryAgain
         return "done"
@@ -208,11 +212,36 @@ async def test_work_is_tried_again_and_rolled_back_each_time(db: Database) -> No
         assert list((await connection.execute(select(tombstones.c.blob_key))).scalars()) == ["key 3"]
 
 
+async def test_whoever_is_cancelled_leaves_a_whole_transaction(db: Database) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(connection: Connection) -> None:
+        connection.execute(insert(tombstones), [_tombstone("a")])
+        begun.set()
+        if db.dialect == "sqlite":
+            go_on.wait(10)
+        else:
+            await_only(asyncio.sleep(0.2))
+        connection.execute(insert(tombstones), [_tombstone("b")])
+
+    running = asyncio.create_task(transact(db, work))
+    await asyncio.to_thread(begun.wait, 10)
+    running.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await transact(db, executing("DELETE FROM studies"))  # the turn was given back
+    async with reading(db) as connection:
+        found = set((await connection.execute(select(tombstones.c.blob_key))).scalars())
+    assert found in (set(), {"a", "b"})
+
+
 async def test_work_is_not_tried_forever(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.db.engine._FIRST_PAUSE", 0.0001)
     attempts = 0
 
-    async def work(_connection: object) -> None:
+    def work(_connection: Connection) -> None:
         nonlocal attempts
         attempts += 1
         raise TryAgain
@@ -224,20 +253,19 @@ async def test_work_is_not_tried_forever(db: Database, monkeypatch: pytest.Monke
 
 @only_postgresql
 async def test_a_deadlock_is_tried_again(db: Database) -> None:
-    async with writing(db) as connection:
-        await connection.execute(insert(tombstones), [_tombstone("a"), _tombstone("b")])
+    await transact(db, lambda one: one.execute(insert(tombstones), [_tombstone("a"), _tombstone("b")]))
     met = asyncio.Barrier(2)
     attempts = 0
 
     async def both(first: str, second: str) -> None:
-        async def work(connection: object) -> None:
+        def work(connection: Connection) -> None:
             nonlocal attempts
             attempts += 1
             update = text("UPDATE tombstones SET size = size + 1 WHERE blob_key = :key")
-            await connection.execute(update, {"key": first})
+            connection.execute(update, {"key": first})
             if attempts <= 2:
-                await met.wait()
-            await connection.execute(update, {"key": second})
+                await_only(met.wait())
+            connection.execute(update, {"key": second})
 
         await transact(db, work)
 
@@ -259,12 +287,17 @@ def test_a_full_disk_has_its_own_name() -> None:
 @pytest.mark.parametrize("values", [["a", "b"], ["'", '"', "\\", "ä"], [], [f"k{number}" for number in range(3000)]])
 async def test_any_of(db: Database, values: list[str]) -> None:
     keys = [*values[:10], "other"]
-    async with writing(db) as connection:
-        await connection.execute(insert(tombstones), [_tombstone(key) for key in keys])
+    await transact(db, lambda one: one.execute(insert(tombstones), [_tombstone(key) for key in keys]))
+    async with reading(db) as connection:
         found = select(tombstones.c.blob_key).where(any_of(db.dialect, tombstones.c.blob_key, values))
         assert set((await connection.execute(found)).scalars()) == set(values[:10])
         sizes = select(tombstones.c.id).where(any_of(db.dialect, tombstones.c.size, [1, 2**40]))
         assert len((await connection.execute(sizes)).all()) == len(keys)
+        named = any_of_parameter(db.dialect, tombstones.c.blob_key, "keys")
+        again = await connection.execute(
+            select(tombstones.c.blob_key).where(named), {"keys": listed(db.dialect, values)}
+        )
+        assert set(again.scalars()) == set(values[:10])
         nothing = select(instances.c.id).where(any_of(db.dialect, instances.c.id, []))
         assert (await connection.execute(nothing)).all() == []
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
-from app.db.engine import Database, close_database, open_database, reading, writing
+from app.db.engine import Database, close_database, open_database, reading, transact
 from app.db.inventory import ping
 from app.db.migrate import downgrade, migrate, pending_revisions
 from app.db.tables import metadata
@@ -24,6 +25,10 @@ def tables(connection: Connection) -> set[str]:
     return set(inspect(connection).get_table_names())
 
 
+def executing(statement: str) -> Callable[[Connection], object]:
+    return lambda connection: connection.execute(text(statement))
+
+
 async def test_migrations_build_the_tables_as_declared(db: Database) -> None:
     def differences(connection: Connection) -> list[object]:
         options = {"compare_type": True, "compare_server_default": True}
@@ -31,8 +36,8 @@ async def test_migrations_build_the_tables_as_declared(db: Database) -> None:
 
     async with reading(db) as connection:
         assert await connection.run_sync(differences) == []
-    async with writing(db) as connection:
-        await connection.execute(text("DROP INDEX ix_studies_patient_id"))
+    await transact(db, executing("DROP INDEX ix_studies_patient_id"))
+    async with reading(db) as connection:
         assert len(await connection.run_sync(differences)) == 1  # the comparison does see indexes
 
 
@@ -56,8 +61,7 @@ async def test_indexes_are_the_declared_ones_to_the_letter(db: Database, databas
 
     migrated = await definitions(db)
     await downgrade(db, "base")
-    async with writing(db) as connection:
-        await connection.run_sync(metadata.create_all)
+    await transact(db, metadata.create_all)
     assert await definitions(db) == migrated
     assert len(migrated) > 15
 
@@ -87,8 +91,7 @@ async def test_up_down_and_up_again(db: Database) -> None:
 
 
 async def test_a_schema_from_the_future(db: Database) -> None:
-    async with writing(db) as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await transact(db, executing("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(DatabaseUnavailable, match="newer"):
         await pending_revisions(db)
     with pytest.raises(DatabaseUnavailable, match="newer"):
@@ -96,8 +99,7 @@ async def test_a_schema_from_the_future(db: Database) -> None:
 
 
 async def test_tables_of_others_are_left_alone(db: Database) -> None:
-    async with writing(db) as connection:
-        await connection.execute(text("CREATE TABLE of_others (x INTEGER)"))
+    await transact(db, executing("CREATE TABLE of_others (x INTEGER)"))
     await downgrade(db, "base")
     await migrate(db)
     async with reading(db) as connection:
@@ -120,8 +122,7 @@ asyncio.run(main())
 
 async def test_several_processes_start_at_once(db: Database, database_url: str) -> None:
     await downgrade(db, "base")
-    async with writing(db) as connection:
-        await connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+    await transact(db, executing("DROP TABLE IF EXISTS alembic_version"))
     await close_database(db)
     command = [sys.executable, "-c", MIGRATE, database_url]
     processes = [await asyncio.create_subprocess_exec(*command, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
