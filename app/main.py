@@ -1,5 +1,6 @@
 """The whole wiring on one page: settings in, application out."""
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -134,6 +135,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_error_handlers(app)
     install_openapi(app)
     _add_middleware(app, settings)
+    return app
+
+
+def create_server_app() -> FastAPI:
+    """`create_app` for a process that does nothing else, with the garbage collector set for it.
+
+    What is loaded by now stays, and need not be looked at again and again; a header that is read makes a thousand objects
+    that go with their last reference. Collections took an eighth of the time of a store.
+    """
+    app = create_app()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
     return app
 
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from app.blobs.base import BlobStat, BlobStore, BlobWriter
+from app.blobs.folder_sync import FolderSyncs, sync_folder
 from app.blobs.keys import is_key, validate_key, validate_prefix
 from app.blobs.ranges import RangeGroup, coalesce, distribute, validate_range
 from app.blobs.spool import SpoolFolder, SpoolWriter, storage_error
@@ -52,6 +53,7 @@ class LocalBlobStore(BlobStore):
             raise storage_error(error) from error
         self._writes = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="blob-write")
         self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="blob-read")
+        self._folder_syncs = FolderSyncs()
         self._durable: set[Path] = set()  # folders whose own entry in their parent is on the disk
 
     async def open_writer(self) -> BlobWriter:
@@ -166,7 +168,8 @@ class LocalBlobStore(BlobStore):
         target = self.path_of(key)
         for attempt in range(1, _PLACE_ATTEMPTS + 1):
             try:
-                self._make_folder(target.parent)
+                if attempt > 1 or target.parent not in self._durable:
+                    self._make_folder(target.parent)
                 spool_path.rename(target)
                 break
             except FileNotFoundError:  # a concurrent delete took the empty folder away again
@@ -183,6 +186,7 @@ class LocalBlobStore(BlobStore):
     def _make_folder(self, folder: Path) -> None:
         if folder == self.root:
             return
+        self._durable.discard(folder)  # another process may have removed it
         try:
             folder.mkdir(mode=FOLDER_MODE)
         except FileExistsError:
@@ -199,10 +203,10 @@ class LocalBlobStore(BlobStore):
         Whether a folder is known is asked after the rename, and `remove` forgets a folder before it removes it: a
         folder that was removed and made again in between is never taken for a durable one.
         """
-        _sync_folder(folder)
+        self._folder_syncs.sync(folder)
         fresh: list[Path] = []
         while folder != self.root and folder not in self._durable:
-            _sync_folder(folder.parent)
+            self._folder_syncs.sync(folder.parent)
             fresh.append(folder)
             folder = folder.parent
         if len(self._durable) > _DURABLE_FOLDERS:
@@ -236,7 +240,7 @@ class LocalBlobStore(BlobStore):
         """What is deleted stays deleted after a power failure: sync the nearest folder that is still there."""
         while True:
             try:
-                _sync_folder(folder)
+                sync_folder(folder)
             except FileNotFoundError:
                 if folder == self.root:
                     raise BlobStoreUnavailable("the folder of the blob store is gone") from None
@@ -323,11 +327,3 @@ class _OpenBlob:
 
 def _blob_stat(key: str, status: os.stat_result) -> BlobStat:
     return BlobStat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

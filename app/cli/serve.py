@@ -99,7 +99,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 def _run(settings: Settings, listener: socket.socket) -> NoReturn:
     config = uvicorn.Config(
-        "app.main:create_app",
+        "app.main:create_server_app",
         factory=True,
         workers=settings.workers,
         loop="uvloop",

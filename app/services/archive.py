@@ -9,6 +9,7 @@ from app.db.ingest import DuplicatePolicy
 from app.dicom.header import ParseLimits
 from app.services.codec_threads import CodecThreads
 from app.services.derived_cache import DerivedCache
+from app.services.row_queue import RowQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Archive:
     """The first argument of every service. `codec_threads` runs what moves pixels, away from the event loop; `cache` keeps what
-    was worked out from stored bytes.
+    was worked out from stored bytes; `rows` is the way of new instances into the database.
     """
 
     db: Database
@@ -40,3 +41,4 @@ class Archive:
     retention: timedelta = timedelta(days=30)
     limits: Limits = field(default_factory=Limits)
     cache: DerivedCache = field(default_factory=DerivedCache)
+    rows: RowQueue = field(default_factory=RowQueue)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from app.blobs.base import BlobWriter
 from app.blobs.keys import instance_key
-from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_digests, ingest
+from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_digests
 from app.dicom import store_status
 from app.dicom.header import NotQuick, ParseLimits, parse_instance, read_file_meta
 from app.dicom.instance import DicomJson, InstanceRecord, ParsedInstance
@@ -265,7 +265,9 @@ class Intake:
         records = [
             InstanceRecord(c.ref, c.sop_class_uid, c.parsed, c.blob_key, c.writer.size, c.digest) for c in candidates
         ]
-        results = await ingest(archive.db, records, duplicates=archive.duplicates, retention=archive.retention)
+        results = await archive.rows.ingest(
+            archive.db, records, duplicates=archive.duplicates, retention=archive.retention
+        )
         for candidate, result in zip(candidates, results, strict=True):
             if result.outcome is Outcome.REFUSED:
                 self._results[candidate.position] = _duplicate(candidate.ref, candidate.sop_class_uid)
