@@ -21,6 +21,7 @@ from app.dicom.element_heads import (
     PIXEL_DATA_KEYWORDS,
     PIXELS,
     SEQUENCE,
+    SHORT_VALUE,
     UNKNOWN,
     Encoding,
     Head,
@@ -95,7 +96,7 @@ class DataSetReader:
             if head is None:
                 offset = self._without_vr(offset, offset == start, place, dataset)
                 break
-            key, _vr, wide, emit, special, _tag = head
+            key, _vr, wide, emit, again, special, _tag = head
             value = offset + 8
             if wide:
                 if value + 4 > end:
@@ -117,7 +118,7 @@ class DataSetReader:
                 offset = value + length
                 if offset > end:
                     raise self._cut(offset)
-                dataset[key] = emit(data[value:offset].tobytes(), encodings)
+                dataset[key] = (again if length <= SHORT_VALUE else emit)(data[value:offset].tobytes(), encodings)
         else:
             offset = self._end_of(offset, place)
         self.finish(dataset, offset, first_pending)
@@ -330,7 +331,7 @@ class DataSetReader:
                 vr = "UN"
         special = AMBIGUOUS if vr in (US_OR_SS, US_OR_OW) else 0
         vr = {US_OR_SS: "US", US_OR_OW: "OW"}.get(vr, vr)
-        known = Head(key, vr, True, place.encoding.emitters[vr], special, head.tag)
+        known = place.encoding.make_head(key, vr, True, special, head.tag)
         if length > self.limits.bulkdata_threshold:
             return self._read_large(known, value, length, place, dataset)
         self._read_by_context(known, self.data[value:stop].tobytes(), place, dataset)

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from app.dicom.json_model import EMITTERS, EMITTERS_BIG_ENDIAN, Emitter
+from app.dicom.json_model import EMITTERS, EMITTERS_BIG_ENDIAN, Emitter, remembering
 from app.dicom.vr_lookup import (
     LONG_VRS,
     LUT_DESCRIPTORS,
@@ -19,6 +19,7 @@ PIXEL_DATA_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPix
 EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00001, 0x7FE00002
 _CHARACTER_SET = 0x00080005
 _PIXEL_VRS = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}
+SHORT_VALUE = 64  # bytes; values that are worth remembering from instance to instance
 _MAX_CACHED = 50_000  # there are about 5,000 standard tags; strangers could invent tags without end
 
 # What `special` says of an element, 0 = read it like most.
@@ -30,6 +31,7 @@ class Head(NamedTuple):
     vr       of the JSON; in Implicit VR from the dictionary
     wide     the length is the 32 bits behind the two reserved ones (Explicit VR)
     emit     bytes of the value -> its JSON object
+    again    the same for short values, its result not to be changed (app.dicom.json_model.remembering)
     special  one of the constants above
     """
 
@@ -37,6 +39,7 @@ class Head(NamedTuple):
     vr: str
     wide: bool
     emit: Emitter
+    again: Emitter
     special: int
     tag: int
 
@@ -49,13 +52,24 @@ class Encoding:
     unpack_item    group, element, length of an item or a delimiter
     """
 
-    __slots__ = ("big_endian", "emitters", "heads", "implicit", "unpack", "unpack_item", "unpack_length", "unpack_tag")
+    __slots__ = (
+        "big_endian",
+        "emitters",
+        "heads",
+        "implicit",
+        "remembering",
+        "unpack",
+        "unpack_item",
+        "unpack_length",
+        "unpack_tag",
+    )
 
     def __init__(self, *, implicit: bool, big_endian: bool) -> None:
         order = ">" if big_endian else "<"
         self.implicit = implicit
         self.big_endian = big_endian
         self.emitters = EMITTERS_BIG_ENDIAN if big_endian else EMITTERS
+        self.remembering = remembering(self.emitters)
         self.heads: dict[bytes, Head] = {}
         form = order + ("4sI" if implicit else "6sH")
         self.unpack: Callable[[memoryview, int], tuple[Any, ...]] = struct.Struct(form).unpack_from
@@ -68,7 +82,7 @@ class Encoding:
         group, element = self.unpack_tag(first[:4])
         tag = group << 16 | element
         if group == 0xFFFE:
-            head = Head("", "", False, self.emitters["UN"], DELIMITER, tag)
+            head = self.make_head("", "", False, DELIMITER, tag)
         elif self.implicit:
             head = self.classify(tag, public_vr(tag))
         else:
@@ -103,7 +117,12 @@ class Encoding:
             special = LUT
         elif tag in (EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS):
             special = EXTENDED
-        return Head(f"{tag:08X}", vr, wide, self.emitters.get(vr, self.emitters["UN"]), special, tag)
+        return self.make_head(f"{tag:08X}", vr, wide, special, tag)
+
+    def make_head(self, key: str, vr: str, wide: bool, special: int, tag: int) -> Head:
+        """With the emitters of a VR, those of UN where it has none."""
+        known = vr if vr in self.emitters else "UN"
+        return Head(key, vr, wide, self.emitters[known], self.remembering[known], special, tag)
 
 
 IMPLICIT_LITTLE_ENDIAN = Encoding(implicit=True, big_endian=False)

@@ -10,11 +10,12 @@ Choices that Annex F leaves open:
     NUL           is padding wherever it stands in a text: neither PostgreSQL nor XML can hold it
 """
 
+import functools
 import re
 import struct
 from array import array
 from binascii import b2a_base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from math import isfinite, isinf
 from typing import Any
@@ -39,6 +40,7 @@ WORD_SIZES = {
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
 }
 
+_REMEMBERED = 1024  # values of each VR
 _SAFE_INTEGER = 2**53
 _PADDING = " \0"
 # Exponents of more digits are beyond what Decimal compares, and beyond any float.
@@ -262,6 +264,14 @@ def _emitters(*, big_endian: bool) -> dict[str, Emitter]:
     table |= {"PN": _emit_person_name, "AT": _tag_emitter(order)}
     table |= {vr: _number_emitter(vr, order) for vr in _NUMBER_FORMATS}
     return table | {vr: _binary_emitter(vr, big_endian=big_endian) for vr in BINARY_VRS}
+
+
+def remembering(emitters: Mapping[str, Emitter]) -> dict[str, Emitter]:
+    """The same emitters for short values; equal values share one object, which nobody may change.
+
+    Instances of a series differ in a few of their values: looking one up takes a tenth of the time of working it out.
+    """
+    return {vr: functools.lru_cache(_REMEMBERED)(emit) for vr, emit in emitters.items()}
 
 
 # One for every VR but SQ.
