@@ -83,7 +83,11 @@ def values_at(level: Level, dataset: Mapping[str, Any], searchable: Sequence[Att
 def merge_attributes(known: Mapping[str, Any], later: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """`known` overlaid by each of `later` in turn, keys ascending."""
     merged = dict(known)
+    last: Mapping[str, Any] = {}
     for attributes in later:
+        if attributes == last:  # as the instances of a series mostly agree
+            continue
+        last = attributes
         for tag, element in attributes.items():
             if tag not in merged or not is_empty(element):
                 merged[tag] = element

@@ -229,11 +229,30 @@ def series_attributes(dataset: DicomJson) -> dict[str, Any]:
 def _attributes(dataset: DicomJson, level: Level) -> dict[str, Any]:
     chosen = {}
     for tag in sorted(dataset):
-        if (level_of(tag) is level or tag == _TIMEZONE) and tag not in COMPUTED:
-            element = without_bulkdata(dataset[tag])
-            if element is not None and not _is_large(element):
-                chosen[tag] = element
+        if _is_kept(tag, level):
+            element = dataset[tag]
+            if not _is_plain(element):
+                element = without_bulkdata(element)
+                if element is None or _is_large(element):
+                    continue
+            chosen[tag] = element
     return chosen
+
+
+def _is_plain(element: Any) -> bool:
+    """One short text or number, as nearly all are: nothing to leave out, and not large."""
+    if type(element) is not dict:
+        return False
+    values = element.get("Value")
+    if type(values) is not list or len(values) != 1:
+        return False
+    value = values[0]
+    return type(value) is int or (type(value) is str and len(value) < 100)
+
+
+@lru_cache(maxsize=8192)
+def _is_kept(tag: str, level: Level) -> bool:
+    return (level_of(tag) is level or tag == _TIMEZONE) and tag not in COMPUTED
 
 
 def without_bulkdata(element: Any) -> dict[str, Any] | None:
@@ -252,7 +271,7 @@ def without_bulkdata(element: Any) -> dict[str, Any] | None:
 def _is_large(element: dict[str, Any]) -> bool:
     values = values_of(element)
     if "InlineBinary" not in element and len(values) < 100 and all(_is_short(value) for value in values):
-        return False  # nearly all: nothing to be written out for that
+        return False  # nothing to be written out for that
     return len(orjson.dumps(element)) > MAX_ATTRIBUTE_BYTES
 
 

@@ -4,7 +4,7 @@ Prepared at store time and kept as one small JSON text per instance, so that fra
 answered without parsing the file again.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import orjson
 
@@ -43,7 +43,7 @@ class InstanceLayout:
     image: ImagePixel | None
 
     def to_json(self) -> bytes:
-        return orjson.dumps(asdict(self))
+        return orjson.dumps(self)
 
     @classmethod
     def from_json(cls, text: bytes) -> "InstanceLayout":
