@@ -2,13 +2,14 @@
 
 import gc
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from app import __version__
 from app.api import (
@@ -27,6 +28,7 @@ from app.api import (
     wado_uri,
 )
 from app.api.compression import CompressText
+from app.api.cross_origin import CrossOrigin
 from app.api.dependencies import DICOMWEB_PREFIX, Door
 from app.api.direct_routes import DirectRoutes
 from app.api.errors import install_error_handlers
@@ -46,7 +48,7 @@ from app.settings import LogFormat, Settings
 
 EXPOSED_HEADERS = (
     "Content-Type, Content-Length, Content-Location, Location, Warning, ETag, Last-Modified, Content-Range, "
-    "Accept-Ranges, Retry-After, X-Request-ID"
+    "Accept-Ranges, Retry-After, Server-Timing, X-Request-ID"
 )
 
 
@@ -118,7 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         log.info("stopped")
 
-    app = FastAPI(
+    app = _Application(
         title="Gantry",
         version=__version__,
         summary="DICOMweb server: QIDO-RS, WADO-RS and STOW-RS of DICOM PS3.18.",
@@ -134,7 +136,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(home.router)
     install_error_handlers(app)
     install_openapi(app)
-    _add_middleware(app, settings)
+    app.cors_origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     return app
 
 
@@ -166,18 +168,25 @@ def _door(settings: Settings, archive: Archive) -> Door:
     )
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Innermost first: what is added last sees a request first and its answer last."""
-    app.add_middleware(DirectRoutes, routers=DICOMWEB_ROUTERS, prefix=DICOMWEB_PREFIX)
-    app.add_middleware(CompressText)
-    app.add_middleware(HeadAsGet)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
-            allow_methods=["GET", "HEAD", "OPTIONS", "POST", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=[name.strip() for name in EXPOSED_HEADERS.split(",")],
-            max_age=86400,
-        )
-    app.add_middleware(RequestContext)
+class _Application(FastAPI):
+    """Our layers lie around those of the framework: what DirectRoutes knows never gets there."""
+
+    cors_origins: Sequence[str] = ()
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The innermost layer first: the last one sees a request first and its answer last."""
+        layers = super().build_middleware_stack()
+        if isinstance(layers, ServerErrorMiddleware):
+            layers = layers.app  # RequestContext answers what nobody foresaw, in words that clients understand
+        layers = DirectRoutes(layers, routers=DICOMWEB_ROUTERS, prefix=DICOMWEB_PREFIX)
+        layers = HeadAsGet(CompressText(layers))
+        if self.cors_origins:
+            layers = CrossOrigin(
+                layers,
+                allow_origins=self.cors_origins,
+                allow_methods=["GET", "HEAD", "OPTIONS", "POST", "DELETE"],
+                allow_headers=["*"],
+                expose_headers=[name.strip() for name in EXPOSED_HEADERS.split(",")],
+                max_age=86400,
+            )
+        return RequestContext(layers, vary_by_origin=bool(self.cors_origins))

@@ -6,7 +6,9 @@ UIDs, never patients. Metrics are Prometheus counters and histograms, served by 
 
 import logging
 import sys
+from datetime import UTC, datetime
 
+import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -27,9 +29,48 @@ INSTANCES_STORED = Counter(
 )
 
 
+class _RequestLog:
+    """Whether and how the lines of `log_request` are written."""
+
+    wanted = False
+    as_json = False
+
+
+def log_request(method: str, path: str, status: int, sent: int, milliseconds: float, request_id: str) -> None:
+    """The one line that every request has, in the form of all others. Through structlog and logging it would take a sixth of
+    the time of a frame.
+
+    sent  bytes of the body
+    """
+    if not _RequestLog.wanted:
+        return
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if _RequestLog.as_json:
+        fields = {
+            "method": method,
+            "path": path,
+            "status": status,
+            "bytes": sent,
+            "milliseconds": round(milliseconds, 2),
+            "event": "request",
+            "request_id": request_id,
+            "level": "info",
+            "timestamp": now,
+        }
+        # A path may hold what is no text: it is told as far as it is.
+        line = orjson.dumps({**fields, "path": path.encode("utf-8", "replace").decode()}).decode()
+    else:
+        line = (
+            f"{now} [info     ] request                        bytes={sent} method={method} milliseconds={milliseconds:.2f} "
+            f"path={path!r} request_id={request_id!r} status={status}"
+        )
+    sys.stderr.write(line + "\n")
+
+
 def configure_logging(*, as_json: bool, level: str) -> None:
     """Send structlog and the standard library's loggers to standard error in one form."""
     number = logging.getLevelNamesMapping()[level.upper()]
+    _RequestLog.wanted, _RequestLog.as_json = number <= logging.INFO, as_json
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

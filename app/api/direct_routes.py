@@ -1,4 +1,4 @@
-"""GETs that need nothing of the framework but their path: they reach their endpoint without its routing.
+"""Requests that need nothing of the framework but their path: they reach their endpoint without its routing.
 
 Finding a route among fifty and setting up the machinery of dependencies costs a quarter of a millisecond, half of what a frame
 costs besides. All endpoints here take the request alone, and every resource of PS3.18 is named by words and identifiers in
@@ -34,7 +34,7 @@ class DirectRoutes:
     def __init__(self, app: ASGIApp, routers: Iterable[APIRouter], prefix: str) -> None:
         self.app = app
         self._root = prefix.removeprefix("/")
-        self._targets: dict[tuple[int, Words], _Target] = {}
+        self._targets: dict[tuple[str, int, Words], _Target] = {}
         for router in routers:
             for route in router.routes:
                 if isinstance(route, APIRoute):
@@ -48,17 +48,18 @@ class DirectRoutes:
             for segment, name in zip(segments[2::2], names, strict=True)
         )
         alone = list(inspect.signature(route.endpoint).parameters) == ["request"]
-        if "GET" in (route.methods or ()) and in_turn and alone and not route.dependencies:
+        if in_turn and alone and not route.dependencies:
             target = _Target(route, route.endpoint, tuple(names))
-            self._targets.setdefault((len(segments), tuple(segments[1::2])), target)
+            for method in route.methods or ():
+                self._targets.setdefault((method, len(segments), tuple(segments[1::2])), target)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         target = values = None
-        if scope["type"] == "http" and scope["method"] == "GET" and not scope.get("root_path"):
+        if scope["type"] == "http" and not scope.get("root_path"):
             segments = scope["path"].split("/")[1:]
             values = segments[2::2]
             if segments[:1] == [self._root] and all(values):
-                target = self._targets.get((len(segments), tuple(segments[1::2])))
+                target = self._targets.get((scope["method"], len(segments), tuple(segments[1::2])))
         if target is None or values is None:
             await self.app(scope, receive, send)
             return

@@ -1,41 +1,59 @@
 """Pure ASGI layers around every request (BaseHTTPMiddleware would cost a quarter of a millisecond and a task each).
 
-RequestContext   request id, access log, metrics, last line of defence against an error that nobody foresaw
+RequestContext   request id, timing, access log, metrics, last line of defence against an error that nobody foresaw
 HeadAsGet        HEAD runs as GET and sends no body (RFC 9110 9.3.2; PS3.18 8.1.1)
 """
 
+import itertools
+import os
 import time
-import uuid
 
 import structlog
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.status_reports import status_report
-from app.observability import REQUEST_SECONDS, RESPONSE_BYTES, log
+from app.observability import REQUEST_SECONDS, RESPONSE_BYTES, log, log_request
 
 MAX_REQUEST_ID = 128
 
 
 class RequestContext:
-    def __init__(self, app: ASGIApp) -> None:
+    """vary_by_origin  answers to requests without an Origin may not be given to those with one: said in Vary"""
+
+    def __init__(self, app: ASGIApp, *, vary_by_origin: bool = False) -> None:
         self.app = app
+        self._vary_by_origin = vary_by_origin
+        # Unique among the processes that share a log; 64 random bits of each, then a number.
+        self._process = os.urandom(8).hex()
+        self._numbers = itertools.count(1)
+        self._metrics: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _request_id(scope)
-        structlog.contextvars.clear_contextvars()
+        request_id, has_origin = self._read_headers(scope)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status, sent = 0, 0
 
         async def observe(message: Message) -> None:
             nonlocal status, sent
-            if message["type"] == "http.response.start":
+            kind = message["type"]
+            if kind == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("latin-1"))]
-            elif message["type"] == "http.response.body":
+                # Of the work before the answer begins; how long sending takes is the client's affair too.
+                took = f"app;dur={(time.perf_counter() - started) * 1000:.2f}"
+                headers = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode("latin-1")),
+                    (b"server-timing", took.encode()),
+                ]
+                if self._vary_by_origin and not has_origin:
+                    headers.append((b"vary", b"Origin"))
+                message["headers"] = headers
+            elif kind == "http.response.body":
                 sent += len(message.get("body", b""))
             await send(message)
 
@@ -50,31 +68,27 @@ class RequestContext:
             )
         finally:
             seconds = time.perf_counter() - started
-            route = scope.get("route")
-            transaction = getattr(route, "name", "") or "unmatched"
-            REQUEST_SECONDS.labels(transaction, str(status)).observe(seconds)
-            RESPONSE_BYTES.labels(transaction).inc(sent)
-            log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                bytes=sent,
-                milliseconds=round(seconds * 1000, 2),
-            )
+            self._count(getattr(scope.get("route"), "name", "") or "unmatched", status, seconds, sent)
+            log_request(scope["method"], scope["path"], status, sent, seconds * 1000, request_id)
 
+    def _read_headers(self, scope: Scope) -> tuple[str, bool]:
+        """The request's id, the caller's X-Request-ID when that is harmless; and whether it has an Origin."""
+        request_id, has_origin = "", False
+        for name, value in scope["headers"]:
+            if name == b"origin":
+                has_origin = True
+            elif name == b"x-request-id" and 0 < len(value) <= MAX_REQUEST_ID and value.isascii():
+                text = value.decode()
+                request_id = text if text.isprintable() else ""
+        return request_id or f"{self._process}{next(self._numbers):016x}", has_origin
 
-def _request_id(scope: Scope) -> str:
-    """The caller's X-Request-ID when it is harmless, else a new one."""
-    for name, value in scope["headers"]:
-        if (
-            name == b"x-request-id"
-            and 0 < len(value) <= MAX_REQUEST_ID
-            and value.isascii()
-            and value.decode().isprintable()
-        ):
-            return str(value.decode())
-    return uuid.uuid4().hex
+    def _count(self, transaction: str, status: int, seconds: float, sent: int) -> None:
+        metrics = self._metrics.get((transaction, status))
+        if metrics is None:
+            metrics = REQUEST_SECONDS.labels(transaction, str(status)), RESPONSE_BYTES.labels(transaction)
+            self._metrics[transaction, status] = metrics
+        metrics[0].observe(seconds)
+        metrics[1].inc(sent)
 
 
 class HeadAsGet:

@@ -53,6 +53,9 @@ REQUESTS: list[tuple[str, str, dict[str, str]]] = [
     ("PUT", f"{SERIES}/metadata", {}),
     ("OPTIONS", f"{SERIES}/metadata", {}),
     ("DELETE", f"{DICOMWEB_PREFIX}/studies/9.9", {}),
+    ("POST", f"{DICOMWEB_PREFIX}/studies", {"content-type": "text/plain"}),
+    ("POST", f"{DICOMWEB_PREFIX}/studies/1.x", {"content-type": "application/dicom"}),
+    ("POST", f"{DICOMWEB_PREFIX}/series", {}),
 ]
 
 
@@ -99,10 +102,10 @@ async def test_both_ways_answer_alike(tmp_path: Path, monkeypatch: pytest.Monkey
     usual = await answers_of(create_app(settings[1]))
     for asked, one, other in zip(REQUESTS, direct, usual, strict=True):
         assert one == other, asked
-    assert {status for status, _, _ in direct} >= {200, 206, 400, 404, 405, 406}
+    assert {status for status, _, _ in direct} >= {200, 206, 400, 404, 405, 406, 415}
 
 
-async def test_every_get_of_plain_segments_is_found() -> None:
+async def test_every_route_of_plain_segments_is_found() -> None:
     passed: list[str] = []
 
     async def beyond(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,22 +116,30 @@ async def test_every_get_of_plain_segments_is_found() -> None:
     expected = 0
     for router in DICOMWEB_ROUTERS:
         for route in router.routes:
-            if not isinstance(route, APIRoute) or "GET" not in (route.methods or ()) or ":path" in route.path:
+            if not isinstance(route, APIRoute) or ":path" in route.path:
                 continue
-            expected += 1
-            path = DICOMWEB_PREFIX + route.path.replace("{", "x").replace("}", "x")
-            scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "app": None}
-            target = direct._targets.get((len(path.split("/")) - 1, tuple(path.split("/")[1:][1::2])))
-            if target is not None and target.route is route:
-                reached.append(route.name)
-                values = dict(zip(target.names, path.split("/")[1:][2::2], strict=True))
-                assert values == {name: f"x{name}x" for name in route.param_convertors}, path
-            else:
-                await direct(scope, _nothing, _nothing)
+            for method in route.methods or ():
+                expected += 1
+                path = DICOMWEB_PREFIX + route.path.replace("{", "x").replace("}", "x")
+                segments = path.split("/")[1:]
+                target = direct._targets.get((method, len(segments), tuple(segments[1::2])))
+                if target is not None and target.route is route:
+                    reached.append(route.name)
+                    values = dict(zip(target.names, segments[2::2], strict=True))
+                    assert values == {name: f"x{name}x" for name in route.param_convertors}, path
+                else:
+                    scope = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}
+                    await direct(scope, _nothing, _nothing)
     # The hot ones are among them, whatever becomes of the others.
-    assert {"retrieve_instance_frames", "retrieve_series_metadata", "search_for_studies", "retrieve_series"} <= set(
-        reached
-    )
+    hot = {
+        "retrieve_instance_frames",
+        "retrieve_series_metadata",
+        "search_for_studies",
+        "retrieve_series",
+        "store_instances",
+        "store_study_instances",
+    }
+    assert hot <= set(reached)
     assert len(reached) + len(passed) == expected
 
 

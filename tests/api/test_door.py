@@ -1,10 +1,14 @@
 """What every answer has in common: ids, methods, reports, health, metrics."""
 
+import json
+import re
+
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from app.errors import BlobNotFound, BlobStoreUnavailable, DatabaseUnavailable
+from app.observability import configure_logging
 from tests.support.dicom_bytes import make_instance
 
 UNKNOWN = "/dicomweb/studies/1.2.3"
@@ -75,6 +79,52 @@ async def test_unforeseen_error_is_a_500_that_tells_nothing(
     assert answer.status_code == 500
     assert "Doe" not in answer.text
     assert answer.headers["x-request-id"]
+
+
+async def test_an_error_beyond_the_direct_routes_is_told_in_the_same_way(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("Doe^Jane")
+
+    monkeypatch.setattr("app.api.health.generate_latest", broken)
+    answer = await client.get("/metrics", headers={"accept": "application/json"})
+    assert answer.status_code == 500
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert "Doe" not in answer.text
+    assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/dicomweb/studies", UNKNOWN, "/nowhere"])
+async def test_every_answer_tells_how_long_it_took(client: httpx.AsyncClient, path: str) -> None:
+    for method in ("GET", "HEAD", "OPTIONS"):
+        timing = (await client.request(method, path)).headers["server-timing"]
+        assert re.fullmatch(r"app;dur=[0-9]+\.[0-9]{2}", timing), timing
+
+
+async def test_request_ids_are_never_the_same(client: httpx.AsyncClient) -> None:
+    ids = {(await client.get("/healthz")).headers["x-request-id"] for _ in range(5)}
+    assert len(ids) == 5
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_each_request_has_one_line_in_the_log(
+    client: httpx.AsyncClient, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    configure_logging(as_json=as_json, level="info")
+    try:
+        await client.get("/dicomweb/studies/1.2%0A%ED%A0%80", headers={"x-request-id": "the-id"})
+    finally:
+        configure_logging(as_json=False, level="warning")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "the-id" in line]
+    assert len(lines) == 1
+    if as_json:
+        told = json.loads(lines[0])
+        assert (told["event"], told["status"], told["method"]) == ("request", 400, "GET")
+        assert told["bytes"] > 0
+    else:
+        assert " request " in lines[0]
+        assert "status=400" in lines[0]
 
 
 async def test_damaged_archive_is_a_500_and_database_away_a_503(
