@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from app.blobs.files import FileSlice
+
 
 @dataclass(frozen=True, slots=True)
 class BlobStat:
@@ -56,7 +58,12 @@ class BlobWriter(ABC):
 
 
 class BlobStore(ABC):
-    """Seven methods. Ranges are (offset, length) with length > 0; a range that crosses the end is an error."""
+    """Seven methods. Ranges are (offset, length) with length > 0; a range that crosses the end is an error.
+
+    passes_files  `pieces` gives parts of files, which cost nothing to read
+    """
+
+    passes_files = False
 
     @abstractmethod
     async def open_writer(self) -> BlobWriter:
@@ -65,6 +72,11 @@ class BlobStore(ABC):
     @abstractmethod
     def open(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Stream the blob, or a range of it, in chunks of about 256 KiB to 1 MiB. Raises BlobNotFound before the first chunk."""
+
+    async def pieces(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes | FileSlice]:
+        """As `open`, for those who pass the bytes on unseen: parts of a file may come in place of its bytes."""
+        async for chunk in self.open(key, offset, length):
+            yield chunk
 
     @abstractmethod
     async def get_range(self, key: str, offset: int, length: int) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app.blobs import BlobStore
 from app.blobs.keys import instance_key
+from app.blobs.local import LocalBlobStore
 from app.errors import GantryError
 
 MIB = 1024 * 1024
@@ -70,7 +71,9 @@ class Backend(ABC):
         return names_in(self.spool) if self.spool else []
 
     def descriptors(self) -> list[str]:
-        """What this process has open of the store's folders."""
+        """What this process has open of the store's folders, besides what is kept open on purpose."""
+        if isinstance(self.store, LocalBlobStore):
+            self.store.close_idle_files()
         return [name for folder in self.folders for name in open_below(folder)]
 
 

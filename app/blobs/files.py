@@ -1,0 +1,91 @@
+"""Files that are open for reading, and parts of them that can be sent without passing through this process."""
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+CHUNK = 512 * 1024
+_PROBE_STEP = 128 * 1024  # what the kernel reads ahead at least
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux
+
+
+class OpenFile:
+    """A regular file, open until nobody refers to it any more. `size` in bytes, which never changes."""
+
+    __slots__ = ("__weakref__", "descriptor", "size")
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self.descriptor = descriptor
+        self.size = size
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Blocking; fewer bytes where the file ends. Raises OSError."""
+        return os.pread(self.descriptor, length, offset)
+
+    def is_in_memory(self, offset: int, length: int) -> bool:
+        """Whether reading these bytes will most likely not wait for a disk."""
+        if _NOWAIT is None:
+            return False
+        byte = bytearray(1)
+        last = offset + length - 1
+        try:
+            for place in range(offset, last, _PROBE_STEP):
+                if os.preadv(self.descriptor, [byte], place, _NOWAIT) != 1:
+                    return False
+            return os.preadv(self.descriptor, [byte], last, _NOWAIT) == 1
+        except OSError:  # EAGAIN: it would wait; or the file system cannot tell
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """`length` bytes from `offset` on, which lie within the file."""
+
+    file: OpenFile
+    offset: int
+    length: int
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """In chunks, for those who cannot be given the file itself. Raises OSError."""
+        offset, end = self.offset, self.offset + self.length
+        while offset < end:
+            chunk = await asyncio.to_thread(self.file.read, offset, min(CHUNK, end - offset))
+            if not chunk:
+                raise OSError("a file that is being sent ends too early")
+            offset += len(chunk)
+            yield chunk
+
+
+class OpenFiles:
+    """The files that were read last, kept open: a viewer that asks for frame after frame opens its object once.
+
+    Not for several threads at a time. A file that was removed meanwhile is not given out.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._files: OrderedDict[str, OpenFile] = OrderedDict()
+
+    def get(self, key: str) -> OpenFile | None:
+        file = self._files.get(key)
+        if file is None:
+            return None
+        if os.fstat(file.descriptor).st_nlink == 0:
+            del self._files[key]
+            return None
+        self._files.move_to_end(key)
+        return file
+
+    def keep(self, key: str, file: OpenFile) -> None:
+        self._files[key] = file
+        self._files.move_to_end(key)
+        if len(self._files) > self._most:
+            self._files.popitem(last=False)
+
+    def clear(self) -> None:
+        self._files.clear()
