@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import secrets
 from abc import ABC, abstractmethod
@@ -74,6 +75,7 @@ class Backend(ABC):
         """What this process has open of the store's folders, besides what is kept open on purpose."""
         if isinstance(self.store, LocalBlobStore):
             self.store.close_idle_files()
+            gc.collect()  # a cancelled task refers to what it was reading
         return [name for folder in self.folders for name in open_below(folder)]
 
 
