@@ -5,7 +5,6 @@ import contextlib
 import gc
 import hashlib
 import secrets
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -76,13 +75,16 @@ class Backend(ABC):
         """What this process has open of the store's folders, besides what is kept open on purpose."""
         if isinstance(self.store, LocalBlobStore):
             self.store.close_idle_files()
+        gc.collect()  # a cancelled task refers to what it was reading
+        return [name for folder in self.folders for name in open_below(folder)]
+
+    async def lets_go(self) -> bool:
+        """Whether nothing is open, at the latest when what was on its way between threads and event loop has arrived."""
         for _ in range(100):
-            gc.collect()  # a cancelled task refers to what it was reading, and so does work that a thread is about to drop
-            names = [name for folder in self.folders for name in open_below(folder)]
-            if not names:
-                break
-            time.sleep(0.01)
-        return names
+            if not self.descriptors():
+                return True
+            await asyncio.sleep(0.01)
+        return False
 
 
 async def write_blob(store: BlobStore, data: bytes, key: str | None = None) -> str:
