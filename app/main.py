@@ -9,7 +9,7 @@ from datetime import timedelta
 from fastapi import FastAPI
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
 from app.api import (
@@ -172,6 +172,16 @@ class _Application(FastAPI):
     """Our layers lie around those of the framework: what DirectRoutes knows never gets there."""
 
     cors_origins: Sequence[str] = ()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Requests go to our layers at once; what the framework measures around them, RequestContext measures."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """The innermost layer first: the last one sees a request first and its answer last."""

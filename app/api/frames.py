@@ -8,15 +8,15 @@ from starlette.responses import Response
 
 from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, instance_in, service_url
-from app.api.multipart import Part, multipart_of_known, multipart_of_streams
+from app.api.multipart import Part, multipart_of_parts, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
 from app.api.ranges import OpenRange, ranged_response
-from app.api.responses import primed
+from app.api.responses import Body, primed
 from app.dicom.references import parse_frame_list, resource_path
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.services.archive import Archive
-from app.services.frames import FrameDelivery, can_stream, read_frames, retrieve_frames, stream_frame
+from app.services.frames import FrameDelivery, can_stream, read_few_frames, read_frames, retrieve_frames, stream_frame
 
 router = APIRouter(tags=["WADO-RS"])
 
@@ -68,34 +68,35 @@ async def answer_frames(
 
     # Boundaries differ from answer to answer: a multipart message has no strong tag.
     headers = validators(None, modified)
-    sizes: Sequence[int | None] = delivery.sizes
-    if can_stream(delivery):
-        parts = list(map(part_of, delivery.numbers, sizes))
+    if can_stream(archive, delivery):
+        parts = list(map(part_of, delivery.numbers, delivery.sizes))
         first = await primed(stream_frame(archive, delivery, 0))
         streams = _streamed(archive, delivery, parts, first)
         return multipart_of_streams(streams, representation.media_type, headers, heads_of=parts)
+    frames = await read_few_frames(archive, delivery)
+    if frames is None and len(delivery.numbers) == 1:
+        frames = [frame async for frame in _checked(archive, delivery)]
+    if frames is not None:
+        few = [(part_of(*pair), frame) for *pair, frame in zip(delivery.numbers, map(len, frames), frames, strict=True)]
+        return multipart_of_parts(few, representation.media_type, headers)
+    parts = list(map(part_of, delivery.numbers, delivery.sizes))
     bodies = await primed(_checked(archive, delivery))
-    if len(sizes) == 1 and sizes[0] is None:
-        frame = b"".join([piece async for piece in bodies])
-        bodies, sizes = _slice(frame, 0, len(frame)), [len(frame)]
-    parts = list(map(part_of, delivery.numbers, sizes))
-    if None in sizes:
-        return multipart_of_streams(_each(parts, bodies), representation.media_type, headers)
-    return multipart_of_known(parts, bodies, representation.media_type, headers)
+    known = None if None in delivery.sizes else parts
+    return multipart_of_streams(_each(parts, bodies), representation.media_type, headers, heads_of=known)
 
 
 async def _single(archive: Archive, delivery: FrameDelivery) -> tuple[int, OpenRange]:
     """Size of the frames together, and how to get at a range of them: a large frame is never held whole."""
-    if len(delivery.runs) == 1 and can_stream(delivery):
+    if len(delivery.runs) == 1 and can_stream(archive, delivery):
         return delivery.runs[0].length, lambda offset, length: stream_frame(archive, delivery, 0, offset, length)
     frame = b"".join([piece async for piece in _checked(archive, delivery)])
     return len(frame), lambda offset, length: _slice(frame, offset, length)
 
 
 async def _streamed(
-    archive: Archive, delivery: FrameDelivery, parts: Sequence[Part], first: AsyncIterator[bytes]
-) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
-    """Each frame in chunks, opened when its turn comes."""
+    archive: Archive, delivery: FrameDelivery, parts: Sequence[Part], first: Body
+) -> AsyncIterator[tuple[Part, Body]]:
+    """Each frame in pieces, opened when its turn comes."""
     yield parts[0], first
     for index in range(1, len(parts)):
         yield parts[index], stream_frame(archive, delivery, index)

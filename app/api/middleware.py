@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.responses import FILE_EXTENSION
 from app.api.status_reports import status_report
 from app.observability import REQUEST_SECONDS, RESPONSE_BYTES, log, log_request
 
@@ -55,6 +56,8 @@ class RequestContext:
                 message["headers"] = headers
             elif kind == "http.response.body":
                 sent += len(message.get("body", b""))
+            elif kind == FILE_EXTENSION:
+                sent += message["count"]
             await send(message)
 
         try:
@@ -104,6 +107,8 @@ class HeadAsGet:
         scope = {**scope, "method": "GET", "gantry.head": True}
 
         async def headers_only(message: Message) -> None:
+            if message["type"] == FILE_EXTENSION:
+                return
             if message["type"] == "http.response.body":
                 if message.get("more_body"):
                     return

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from app.api.responses import StreamingBody, bytes_response
+from app.api.responses import Body, PiecesBody, StreamingBody
 from app.dicomweb.multipart_writer import closing, message_length, multipart_content_type, new_boundary, part_head
 
 
@@ -17,27 +17,8 @@ class Part:
     length: int | None = None
 
 
-def multipart_of_known(
-    parts: Sequence[Part], bodies: AsyncIterator[bytes], media_type: str, headers: Mapping[str, str]
-) -> StreamingBody:
-    """Parts whose lengths are all known and whose bodies come one item a part: head and body are sent as they are."""
-    boundary = new_boundary()
-    heads = [_head(boundary, part, index) for index, part in enumerate(parts)]
-    length = message_length(heads, [part.length or 0 for part in parts], boundary)
-
-    async def body() -> AsyncIterator[bytes]:
-        index = 0
-        async for piece in bodies:
-            yield heads[index]
-            yield piece
-            index += 1
-        yield closing(boundary)
-
-    return StreamingBody(body(), multipart_content_type(media_type, boundary), length=length, headers=headers)
-
-
 def multipart_of_streams(
-    parts: AsyncIterator[tuple[Part, AsyncIterator[bytes]]],
+    parts: AsyncIterator[tuple[Part, AsyncIterator[bytes] | Body]],
     media_type: str,
     headers: Mapping[str, str],
     *,
@@ -48,14 +29,15 @@ def multipart_of_streams(
     """
     boundary = new_boundary()
     length = None
+    heads: list[bytes] = []
     if heads_of is not None:
-        heads = (_head(boundary, part, index) for index, part in enumerate(heads_of))
+        heads = [_head(boundary, part, index) for index, part in enumerate(heads_of)]
         length = message_length(heads, [part.length or 0 for part in heads_of], boundary)
 
-    async def body() -> AsyncIterator[bytes]:
+    async def body() -> Body:
         index = 0
         async for part, stream in parts:
-            yield _head(boundary, part, index)
+            yield heads[index] if heads else _head(boundary, part, index)
             async for piece in stream:
                 yield piece
             index += 1
@@ -67,11 +49,11 @@ def multipart_of_streams(
 def multipart_of_parts(
     parts: Sequence[tuple[Part, bytes]], media_type: str, headers: Mapping[str, str], *, status: int = 200
 ) -> Response:
-    """Small parts that are all there."""
+    """Parts that are all there."""
     boundary = new_boundary()
     pieces = [piece for index, (part, body) in enumerate(parts) for piece in (_head(boundary, part, index), body)]
-    body = b"".join([*pieces, closing(boundary)])
-    return bytes_response(body, multipart_content_type(media_type, boundary), status=status, headers=headers)
+    pieces.append(closing(boundary))
+    return PiecesBody(pieces, multipart_content_type(media_type, boundary), status=status, headers=headers)
 
 
 def _head(boundary: str, part: Part, index: int) -> bytes:

@@ -6,7 +6,7 @@ from datetime import datetime
 from fastapi import Request
 from starlette.responses import Response
 
-from app.api.responses import StreamingBody, bytes_response, primed
+from app.api.responses import Body, StreamingBody, bytes_response, primed
 from app.dicomweb.byte_ranges import (
     ByteRange,
     byteranges_content_type,
@@ -20,7 +20,7 @@ from app.dicomweb.conditional import ETag
 from app.dicomweb.multipart_writer import closing, new_boundary
 
 # (offset, length) -> those bytes of the representation
-OpenRange = Callable[[int, int], AsyncIterator[bytes]]
+OpenRange = Callable[[int, int], AsyncIterator[bytes] | Body]
 
 
 async def ranged_response(
@@ -60,7 +60,7 @@ async def ranged_response(
 
 async def _byteranges(
     open_range: OpenRange, boundary: str, media_type: str, ranges: Sequence[ByteRange], size: int
-) -> AsyncIterator[bytes]:
+) -> Body:
     for head, part in zip(byteranges_heads(boundary, media_type, ranges, size), ranges, strict=True):
         yield head
         async for piece in open_range(part.start, part.length):

@@ -28,18 +28,22 @@ class OpenFile:
         return os.pread(self.descriptor, length, offset)
 
     def is_in_memory(self, offset: int, length: int) -> bool:
-        """Whether reading these bytes will most likely not wait for a disk."""
-        if _NOWAIT is None:
-            return False
-        byte = bytearray(1)
-        last = offset + length - 1
-        try:
-            for place in range(offset, last, _PROBE_STEP):
-                if os.preadv(self.descriptor, [byte], place, _NOWAIT) != 1:
-                    return False
-            return os.preadv(self.descriptor, [byte], last, _NOWAIT) == 1
-        except OSError:  # EAGAIN: it would wait; or the file system cannot tell
-            return False
+        return is_in_memory(self.descriptor, offset, length)
+
+
+def is_in_memory(descriptor: int, offset: int, length: int) -> bool:
+    """Whether reading these bytes of an open file will most likely not wait for a disk."""
+    if _NOWAIT is None:
+        return False
+    byte = bytearray(1)
+    last = offset + length - 1
+    try:
+        for place in (*range(offset, last, _PROBE_STEP), last):
+            if os.preadv(descriptor, [byte], place, _NOWAIT) != 1:
+                return False
+    except OSError:  # EAGAIN: it would wait; or the file system cannot tell
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ answered without parsing the file again.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
@@ -47,12 +48,17 @@ class InstanceLayout:
 
     @classmethod
     def from_json(cls, text: bytes) -> "InstanceLayout":
-        value = orjson.loads(text)
-        return cls(
-            value["dataset_offset"],
-            PixelData(**value["pixel_data"]) if value["pixel_data"] else None,
-            ImagePixel(**value["image"]) if value["image"] else None,
-        )
+        return _read_layout(text)
+
+
+@lru_cache(maxsize=4096)  # instances of a series mostly have the same, and are asked for one after the other
+def _read_layout(text: bytes) -> InstanceLayout:
+    value = orjson.loads(text)
+    return InstanceLayout(
+        value["dataset_offset"],
+        PixelData(**value["pixel_data"]) if value["pixel_data"] else None,
+        ImagePixel(**value["image"]) if value["image"] else None,
+    )
 
 
 def layout_of(parsed: ParsedInstance) -> InstanceLayout:

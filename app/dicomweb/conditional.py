@@ -5,6 +5,7 @@ from calendar import timegm
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 MAX_TAGS = 100
 _MAX_HEADER = 8_192
@@ -77,7 +78,12 @@ def parse_entity_tags(header: str) -> tuple[ETag, ...]:
 
 def http_date(seconds: float) -> str:
     """The fixed-length form of a moment in seconds since 1970, in every locale."""
-    moment = datetime.fromtimestamp(int(seconds), UTC)
+    return _http_date(int(seconds))
+
+
+@lru_cache(maxsize=1024)
+def _http_date(seconds: int) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
     return (
         f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} {moment.year:04} "
         f"{moment.hour:02}:{moment.minute:02}:{moment.second:02} GMT"

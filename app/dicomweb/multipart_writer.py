@@ -4,11 +4,11 @@
     part_head(b, {...}, first=True), octets             for each part
     closing(b)
 
-A boundary is never looked for in the data: 122 random bits do not occur there.
+A boundary is never looked for in the data: 128 random bits do not occur there.
 """
 
 import re
-import uuid
+import secrets
 from collections.abc import Iterable, Mapping
 
 # RFC 9110 5.5: a field value has no control characters. What comes from stored data is cut down to that.
@@ -17,7 +17,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 
 def new_boundary() -> str:
     """A boundary that needs no quotation marks anywhere."""
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def multipart_content_type(media_type: str, boundary: str) -> str:

@@ -7,6 +7,7 @@ Forwarded (RFC 7239) or X-Forwarded-*; the request itself.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from app.dicom.references import InstanceRef, Reference, resource_path
 
@@ -40,12 +41,16 @@ def service_url(
     if public_url:
         return public_url.rstrip("/") + path
     authority = headers.get("host", "")
-    if not _HOST.fullmatch(authority):
-        authority = host
-    prefix = ""
-    if trust_forwarded:
-        scheme, authority, prefix = _forwarded(headers, scheme, authority)
+    if not trust_forwarded:
+        return _url_of(scheme, authority, host, path)
+    scheme, authority, prefix = _forwarded(headers, scheme, authority if _HOST.fullmatch(authority) else host)
     return f"{scheme}://{_without_default_port(scheme, authority)}{prefix}{path}"
+
+
+@lru_cache(maxsize=256)
+def _url_of(scheme: str, authority: str, host: str, path: str) -> str:
+    named = authority if _HOST.fullmatch(authority) else host
+    return f"{scheme}://{_without_default_port(scheme, named)}{path}"
 
 
 def _forwarded(headers: Mapping[str, str], scheme: str, authority: str) -> tuple[str, str, str]:

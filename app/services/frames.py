@@ -6,6 +6,7 @@ Nothing is parsed. Pixels are decoded, and encoded again, only when the receiver
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from app.blobs.files import FileSlice
 from app.db.locate import InstanceLocation
 from app.db.locate import locate_frames as locate_frame_rows
 from app.dicom.frame_conversion import FrameConversion, plan_frame_conversion
@@ -22,6 +23,7 @@ from app.services.transcoding import ConvertedFrames, check_limits
 
 GROUP_BYTES = 8 * 1024 * 1024  # frames read together; bounds the memory of a request for many
 STREAM_BYTES = 1024 * 1024  # larger frames are better sent in chunks than held whole
+SLICE_BYTES = 64 * 1024  # larger frames are better passed on as parts of their file, where the blob store has files
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,23 +134,31 @@ async def read_frames(archive: Archive, delivery: FrameDelivery, *, keep: bool =
             yield frame
 
 
-def can_stream(delivery: FrameDelivery) -> bool:
+async def read_few_frames(archive: Archive, delivery: FrameDelivery) -> list[bytes] | None:
+    """As `read_frames`, all at once; None where they are too much for that, or have to be converted."""
+    if delivery.conversion is not None or _group(delivery, 0) < len(delivery.runs):
+        return None
+    return await _native_or_stored(archive, delivery, delivery.runs)
+
+
+def can_stream(archive: Archive, delivery: FrameDelivery) -> bool:
     """Whether the frames go out just as they lie in the blob, and one of them is large."""
     stored = transfer_syntax(delivery.location.transfer_syntax_uid)
     as_they_lie = delivery.conversion is None and not (delivery.bit_packed or stored.deflated or stored.big_endian)
-    return as_they_lie and any(run.length > STREAM_BYTES for run in delivery.runs)
+    large = SLICE_BYTES if archive.blobs.passes_files else STREAM_BYTES
+    return as_they_lie and any(run.length > large for run in delivery.runs)
 
 
 async def stream_frame(
     archive: Archive, delivery: FrameDelivery, index: int, offset: int = 0, length: int | None = None
-) -> AsyncIterator[bytes]:
-    """A part of one of the frames of which `can_stream` holds, in chunks. Raises BlobNotFound, Unavailable."""
+) -> AsyncIterator[bytes | FileSlice]:
+    """A part of one of the frames of which `can_stream` holds, in pieces. Raises BlobNotFound, Unavailable."""
     run = delivery.runs[index]
     left = run.length - offset if length is None else length
     for start, size in run.runs:
         taken = min(size - offset, left)
         if taken > 0:
-            async for chunk in archive.blobs.open(delivery.location.blob_key, start + offset, taken):
+            async for chunk in archive.blobs.pieces(delivery.location.blob_key, start + offset, taken):
                 yield chunk
             left -= taken
         offset = max(0, offset - size)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from app.blobs.base import BlobStat, BlobStore, BlobWriter
+from app.blobs.files import FileSlice
 
 
 @dataclass(slots=True)
@@ -40,6 +41,16 @@ class CountingBlobs(BlobStore):
         async for chunk in self.store.open(key, offset, length):
             self.traffic.read += len(chunk)
             yield chunk
+
+    @property
+    def passes_files(self) -> bool:  # type: ignore[override]
+        return self.store.passes_files
+
+    async def pieces(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes | FileSlice]:
+        self.traffic.reads.append([(key, offset, length)])
+        async for piece in self.store.pieces(key, offset, length):
+            self.traffic.read += piece.length if isinstance(piece, FileSlice) else len(piece)
+            yield piece
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         self.traffic.reads.append([(key, offset, length)])

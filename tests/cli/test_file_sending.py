@@ -1,0 +1,195 @@
+"""Parts of files through a real server and real sockets, to clients that are slow, that leave, that ask for more at once."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+import uvloop
+
+from app.cli import file_sending
+from app.cli.file_sending import EXTENSION, FileSendingProtocol
+
+MIB = 1024 * 1024
+Send = Callable[[Any], Any]
+DATA = os.urandom(5 * MIB + 17)
+
+
+class Application:
+    """Answers with what `pieces` says: bytes, or (offset, count) of the file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.pieces: list[bytes | tuple[int, int]] = []
+        self.length: int | None = 0
+        self.errors: list[BaseException] = []
+        self.running = 0
+
+    def answer(self, *pieces: bytes | tuple[int, int], chunked: bool = False) -> bytes:
+        """What the client is to receive."""
+        self.pieces = list(pieces)
+        body = b"".join(p if isinstance(p, bytes) else DATA[p[0] : p[0] + p[1]] for p in pieces)
+        self.length = None if chunked else len(body)
+        return body
+
+    async def __call__(self, scope: Any, _receive: Any, send: Send) -> None:
+        assert scope["extensions"] == {EXTENSION: {}}
+        self.running += 1
+        try:
+            headers = [] if self.length is None else [(b"content-length", str(self.length).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            for piece in self.pieces:
+                if isinstance(piece, bytes):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                else:
+                    place = {"offset": piece[0], "count": piece[1]}
+                    await send({"type": EXTENSION, "file": self.descriptor, **place, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except BaseException as error:
+            self.errors.append(error)
+            raise
+        finally:
+            self.running -= 1
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in the kernel
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def application(tmp_path: Path) -> AsyncIterator[Application]:
+    path = tmp_path / "data"
+    path.write_bytes(DATA)
+    descriptor = os.open(path, os.O_RDONLY)
+    yield Application(descriptor)
+    os.close(descriptor)
+
+
+@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
+async def port(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[int]:
+    """Of a server in a thread, on uvloop as in production: its transports have other manners than those of asyncio."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(application, http=FileSendingProtocol, lifespan="off", log_config=None))
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            runner.run(server.serve(sockets=[listener]))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    await until(lambda: server.started)
+    yield listener.getsockname()[1]
+    server.should_exit = server.force_exit = True
+    await asyncio.to_thread(thread.join)
+    listener.close()
+
+
+@contextlib.asynccontextmanager
+async def connected(port: int, *, buffer: int = 0) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    one = socket.socket()
+    if buffer:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    one.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=one, limit=2**16)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def read_answer(reader: asyncio.StreamReader) -> bytes:
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if b"transfer-encoding: chunked" not in head:
+        return await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+    body = b""
+    while size := int(await reader.readline(), 16):
+        body += await reader.readexactly(size)
+        assert await reader.readexactly(2) == b"\r\n"
+    assert await reader.readline() == b"\r\n"
+    return body
+
+
+def descriptors() -> set[str]:
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("buffer", [0, 4096])
+async def test_what_arrives(
+    application: Application, port: int, monkeypatch: pytest.MonkeyPatch, chunked: bool, in_memory: bool, buffer: int
+) -> None:
+    monkeypatch.setattr(file_sending, "is_in_memory", lambda *_: in_memory)
+    async with connected(port, buffer=buffer) as (reader, writer):
+        writer.write(REQUEST)
+        assert await read_answer(reader) == b""
+        before = descriptors()
+        for pieces in (
+            [(0, 1)],
+            [(0, len(DATA))],
+            [b"head", (100, 70_000), b"middle" * 30_000, (3 * MIB, MIB), (5 * MIB, 17), b"tail"],
+            [(0, 2 * MIB)] * 3,
+        ):
+            expected = application.answer(*pieces, chunked=chunked)
+            writer.write(REQUEST)
+            assert await read_answer(reader) == expected
+        await until(lambda: descriptors() == before)
+
+
+async def test_several_requests_at_once_on_one_connection(application: Application, port: int) -> None:
+    expected = application.answer(b"-", (7, 3 * MIB), b"-")
+    async with connected(port) as (reader, writer):
+        writer.write(REQUEST * 3)
+        for _ in range(3):
+            assert await read_answer(reader) == expected
+
+
+@pytest.mark.parametrize("abruptly", [True, False])
+async def test_a_client_that_leaves(application: Application, port: int, abruptly: bool) -> None:
+    application.answer(*([(0, 5 * MIB)] * 40))
+    before = descriptors()
+    async with connected(port, buffer=4096) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readexactly(10_000)
+        await asyncio.sleep(0.05)  # the socket is full, the server waits
+        assert application.running == 1
+        if abruptly:
+            writer.transport.abort()
+        else:
+            writer.close()
+        await until(lambda: not application.running and descriptors() == before)
+
+
+async def test_a_length_that_is_not_kept(application: Application, port: int) -> None:
+    application.answer((0, 1000))
+    application.length = 999
+    async with connected(port) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.read() == b""
+        assert isinstance(application.errors[0], RuntimeError)
+
+
+async def test_a_file_that_is_too_short(application: Application, port: int) -> None:
+    application.answer((0, 1))
+    application.pieces, application.length = [(len(DATA) - 5, 10)], 10
+    async with connected(port) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.read() == DATA[-5:]
+        assert isinstance(application.errors[0], OSError)
