@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app.cli.configuration import fail, load_settings, locations, output, with_archive
-from app.cli.file_sending import FileSendingProtocol
+from app.cli.http_protocol import HttpProtocol
 from app.cli.terminal import line
 from app.settings import Settings
 
@@ -104,7 +104,7 @@ def _run(settings: Settings, listener: socket.socket) -> NoReturn:
         factory=True,
         workers=settings.workers,
         loop="uvloop",
-        http=FileSendingProtocol,
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         backlog=BACKLOG,

@@ -1,11 +1,14 @@
-"""The ASGI extension `http.response.zerocopysend` for uvicorn: parts of files go from the page cache to the socket.
+"""uvicorn's HTTP protocol with large bodies in mind.
 
-A message of this type takes the place of a `http.response.body` that is not the last:
+Uploads are handed on in the chunks that they arrived in: uvicorn itself copies each one twice.
+
+Downloads know the ASGI extension `http.response.zerocopysend`: parts of files go from the page cache to the socket. Copying half
+a megabyte into this process and out again costs as much as all else that is done for a frame. A message of this type takes
+the place of a `http.response.body` that is not the last:
 
     {"type": "http.response.zerocopysend", "file": descriptor, "offset": …, "count": …, "more_body": True}
 
-Copying half a megabyte into this process and out again costs as much as all else that is done for a frame. What is not in
-memory yet is read by a thread first: the event loop never waits for a disk.
+What is not in memory yet is read by a thread first: the event loop never waits for a disk.
 """
 
 import asyncio
@@ -20,16 +23,20 @@ EXTENSION = "http.response.zerocopysend"
 _WINDOW = 1024 * 1024  # bytes that are known to be in memory, or are brought there, at a time
 
 
-class FileSendingProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the extension on connections without TLS."""
+class HttpProtocol(HttpToolsProtocol):
+    """With the extension on connections without TLS."""
 
     blocked: "asyncio.Future[None] | None" = None
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.body = _Chunks()  # type: ignore[assignment]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self.scheme == "http" and hasattr(os, "sendfile"):
             cycle.scope["extensions"] = {EXTENSION: {}}
-            app = _WithFiles(app, self, cycle)
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, _Exchange(app, self, cycle))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -61,14 +68,38 @@ class FileSendingProtocol(HttpToolsProtocol):
             self.transport.write(b"\r\n")
 
 
-class _WithFiles:
-    """The application, its `send` extended."""
+class _Chunks:
+    """In the place of the bytearray that uvicorn gathers a body in until it is asked for: nothing is copied for one chunk."""
 
-    def __init__(self, app: Any, protocol: FileSendingProtocol, cycle: RequestResponseCycle) -> None:
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def __iadd__(self, chunk: bytes) -> "_Chunks":
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        return self
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._chunks)
+
+
+class _Exchange:
+    """The application with `receive` and `send` that know how bodies are kept and files are sent."""
+
+    def __init__(self, app: Any, protocol: HttpProtocol, cycle: RequestResponseCycle) -> None:
         self._app, self._protocol, self._cycle = app, protocol, cycle
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, receive, self._send)
+        await self._app(scope, self._receive, self._send)
+
+    async def _receive(self) -> Any:
+        message = await self._cycle.receive()
+        self._cycle.body = _Chunks()  # type: ignore[assignment]
+        return message
 
     async def _send(self, message: Any) -> None:
         if message["type"] != EXTENSION:
@@ -80,7 +111,7 @@ class _WithFiles:
 class _Socket:
     """The socket below a transport, between two writes of the transport."""
 
-    def __init__(self, protocol: FileSendingProtocol) -> None:
+    def __init__(self, protocol: HttpProtocol) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
         self._number = self._transport.get_extra_info("socket").fileno()

@@ -13,8 +13,8 @@ import pytest
 import uvicorn
 import uvloop
 
-from app.cli import file_sending
-from app.cli.file_sending import EXTENSION, FileSendingProtocol
+from app.cli import http_protocol
+from app.cli.http_protocol import EXTENSION, HttpProtocol
 
 MIB = 1024 * 1024
 Send = Callable[[Any], Any]
@@ -29,6 +29,7 @@ class Application:
         self.pieces: list[bytes | tuple[int, int]] = []
         self.length: int | None = 0
         self.errors: list[BaseException] = []
+        self.received: list[bytes] = []
         self.running = 0
 
     def answer(self, *pieces: bytes | tuple[int, int], chunked: bool = False) -> bytes:
@@ -38,13 +39,18 @@ class Application:
         self.length = None if chunked else len(body)
         return body
 
-    async def __call__(self, scope: Any, _receive: Any, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
         assert scope["extensions"] == {EXTENSION: {}}
         self.running += 1
         try:
-            headers = [] if self.length is None else [(b"content-length", str(self.length).encode())]
+            self.received = []
+            while (message := await receive())["more_body"]:
+                self.received.append(message["body"])
+            self.received.append(message["body"])
+            pieces, length = self.pieces, self.length
+            headers = [] if length is None else [(b"content-length", str(length).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            for piece in self.pieces:
+            for piece in pieces:
                 if isinstance(piece, bytes):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 else:
@@ -77,7 +83,7 @@ async def application(tmp_path: Path) -> AsyncIterator[Application]:
 async def port(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[int]:
     """Of a server in a thread, on uvloop as in production: its transports have other manners than those of asyncio."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(application, http=FileSendingProtocol, lifespan="off", log_config=None))
+    server = uvicorn.Server(uvicorn.Config(application, http=HttpProtocol, lifespan="off", log_config=None))
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
 
     def run() -> None:
@@ -134,7 +140,7 @@ def descriptors() -> set[str]:
 async def test_what_arrives(
     application: Application, port: int, monkeypatch: pytest.MonkeyPatch, chunked: bool, in_memory: bool, buffer: int
 ) -> None:
-    monkeypatch.setattr(file_sending, "is_in_memory", lambda *_: in_memory)
+    monkeypatch.setattr(http_protocol, "is_in_memory", lambda *_: in_memory)
     async with connected(port, buffer=buffer) as (reader, writer):
         writer.write(REQUEST)
         assert await read_answer(reader) == b""
@@ -149,6 +155,23 @@ async def test_what_arrives(
             writer.write(REQUEST)
             assert await read_answer(reader) == expected
         await until(lambda: descriptors() == before)
+
+
+@pytest.mark.parametrize("sizes", [[1], [100_000], [3 * MIB], [10, 2 * MIB, 10]])
+async def test_uploads_arrive_as_they_were_sent(application: Application, port: int, sizes: list[int]) -> None:
+    application.answer(b"ok")
+    async with connected(port) as (reader, writer):
+        for size in sizes:
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + DATA[:size])
+            assert await read_answer(reader) == b"ok"
+            assert b"".join(application.received) == DATA[:size]
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for start in range(0, MIB, 70_001):
+            part = DATA[start : min(start + 70_001, MIB)]
+            writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+        writer.write(b"0\r\n\r\n")
+        assert await read_answer(reader) == b"ok"
+        assert b"".join(application.received) == DATA[:MIB]
 
 
 async def test_several_requests_at_once_on_one_connection(application: Application, port: int) -> None:
