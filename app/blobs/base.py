@@ -5,7 +5,7 @@ Blobs are immutable. Bytes written are invisible until `commit` returns, and dur
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -65,6 +65,16 @@ class BlobStore(ABC):
     @abstractmethod
     def open(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Stream the blob, or a range of it, in chunks of about 256 KiB to 1 MiB. Raises BlobNotFound before the first chunk."""
+
+    async def open_each(self, blobs: Sequence[tuple[str, int]]) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        """A stream, as of `open`, of each of `blobs` (key and size), in their order; each is read to its end before the next is
+        asked for.
+
+        A store whose requests take their time fetches the next ones meanwhile, within bounds; here each begins when its turn
+        comes. What is wrong with a blob is raised by its own stream. Must be closed.
+        """
+        for key, _ in blobs:
+            yield self.open(key)
 
     @abstractmethod
     async def get_range(self, key: str, offset: int, length: int) -> bytes:

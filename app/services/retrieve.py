@@ -4,7 +4,8 @@ Every instance is planned before the first byte, so that what cannot be delivere
 instance's header will be is worked out when its turn comes: a series of thousands is not held in memory.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from app.db.locate import InstanceLocation, locate_instances
@@ -79,3 +80,19 @@ async def open_instance(archive: Archive, delivery: InstanceDelivery) -> tuple[i
         return file.size, file.read()
     plan = await plan_explicit_instance(archive, location)
     return plan.length, execute_plan(archive, location, plan)
+
+
+async def open_instances(
+    archive: Archive, deliveries: Sequence[InstanceDelivery]
+) -> AsyncGenerator[tuple[InstanceDelivery, int, AsyncIterator[bytes]], None]:
+    """As `open_instance` for each in turn; what goes out as stored is fetched ahead where the blob store does that.
+
+    Each is read to its end before the next is asked for. Must be closed. Raises what `open_instance` raises.
+    """
+    stored = [(one.location.blob_key, one.location.size) for one in deliveries if one.as_stored]
+    async with aclosing(archive.blobs.open_each(stored)) as streams:
+        for delivery in deliveries:
+            if delivery.as_stored:
+                yield delivery, delivery.location.size, await anext(streams)
+            else:
+                yield delivery, *await open_instance(archive, delivery)
