@@ -74,7 +74,12 @@ class BlobStore(ABC):
         comes. What is wrong with a blob is raised by its own stream. Must be closed.
         """
         for key, _ in blobs:
-            yield self.open(key)
+            stream = self.open(key)
+            try:
+                yield stream
+            finally:
+                if isinstance(stream, AsyncGenerator):
+                    await stream.aclose()
 
     @abstractmethod
     async def get_range(self, key: str, offset: int, length: int) -> bytes:

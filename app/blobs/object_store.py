@@ -7,6 +7,7 @@ Whatever is read is measured: a range that crosses the end of an object comes ba
 """
 
 import asyncio
+import hashlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,6 +66,7 @@ class ObjectBlobStore(BlobStore):
             raise storage_error(error) from error
         self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="blob-read")
         self._streams = ThreadPoolExecutor(STREAM_THREADS, thread_name_prefix="blob-stream")
+        self._tags_are_md5 = True  # until an answer shows otherwise
         self._budget = ReadAheadBudget(AHEAD_BYTES, AHEAD_BYTES_OF_ALL)
         self.writes = ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="blob-write")
         self.large_writes = ThreadPoolExecutor(LARGE_WRITE_THREADS, thread_name_prefix="blob-write-large")
@@ -78,6 +80,7 @@ class ObjectBlobStore(BlobStore):
         rest = offset + len(first), remaining - len(first)
         ahead = self._ahead_of(windows_of(key, *rest, WINDOW), WINDOWS_AHEAD, self._streams)
         try:
+            ahead.begin()
             for chunk in _chunks(first):
                 yield chunk
             del first
@@ -148,9 +151,17 @@ class ObjectBlobStore(BlobStore):
         except BlobNotFound:  # Azure and Google say so, S3 does not
             return
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> bool:
+        """Upload at once. Whether the answer proves that every byte arrived: the entity tag of S3 is the MD5 of what was
+        received, unless the bucket is encrypted with keys of its own. Where it is something else, no further one is looked at.
+        """
+        digest = hashlib.md5(data, usedforsecurity=False).hexdigest() if self._tags_are_md5 else None
         with self._translated(key):
-            obstore.put(self.store, key, data, use_multipart=False)
+            tag = obstore.put(self.store, key, data, use_multipart=False)["e_tag"] or ""
+        proven = tag.strip('"').lower() == digest
+        if not proven:
+            self._tags_are_md5 = False
+        return proven
 
     def put_parts(self, key: str, size: int, data: Iterator[bytes]) -> None:
         """Upload in parts. An exception of `data` aborts the upload: nothing becomes visible."""
@@ -265,15 +276,16 @@ class _ObjectWriter(SpoolWriter):
         self._abandoned = True
 
     def _upload(self, key: str) -> None:
+        arrived = False
         if self._file is None:
-            self._store.put(key, bytes(self._buffer))
+            arrived = self._store.put(key, bytes(self._buffer))
         else:
             file = self._flush()
             if self.size <= SINGLE_PUT_BYTES:
-                self._store.put(key, file.map())
+                arrived = self._store.put(key, file.map())
             else:
                 self._store.put_parts(key, self.size, self._pieces(file))
-        if self._store.head(key).size != self.size:
+        if not arrived and self._store.head(key).size != self.size:
             self._store.remove(key)
             raise BlobStoreUnavailable("an upload did not arrive whole in the object store")
 

@@ -75,15 +75,16 @@ class ReadAhead:
         """The bytes of `window`, which is the next; those of the one before are let go of. Raises what the request raises."""
         self._held -= self._taken
         self._taken = 0
-        self._begin()
+        self.begin()
         if not self._begun or self._begun[0][0] != window:
             raise RuntimeError("windows are taken in the order in which they were announced")
         _, work = self._begun.popleft()
         self._taken = window.length
-        self._begin()
+        self.begin()
         return await outcome(work)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Begin what may be begun, where the first window is not wanted yet. Taking one does so by itself."""
         while self._next is not None and self._may_begin(self._next.length):
             self._held += self._next.length
             self._begun.append((self._next, self._start(self._next)))
