@@ -36,7 +36,7 @@ MERGE_GAP = MIB // 2  # about what is transferred in the time of one more reques
 MERGE_BYTES = WINDOW
 # How many requests of one reader are under way before their bytes are wanted: at 30 ms each, 16 are 500 small objects a second.
 BLOBS_AHEAD, WINDOWS_AHEAD, RANGES_AHEAD = 16, 3, 8
-AHEAD_BYTES, AHEAD_BYTES_OF_ALL = 32 * MIB, 256 * MIB  # held by one reader, and by all of them
+AHEAD_BYTES, AHEAD_BYTES_OF_ALL = 24 * MIB, 256 * MIB  # held by one reader, and by all of them
 SINGLE_PUT_BYTES = 16 * MIB
 PART_BYTES = 8 * MIB
 PARTS_AT_ONCE = 3

@@ -2,10 +2,14 @@
 
 import asyncio
 from concurrent.futures import Future
+from contextlib import aclosing
 
 import pytest
 
+from app.blobs.memory import MemoryBlobStore
 from app.blobs.read_ahead import ReadAhead, ReadAheadBudget, Window, windows_of
+from tests.blobs.backend import write_blob
+from tests.support.counting_blobs import CountingBlobs
 
 AMPLE = 10**9
 
@@ -161,3 +165,12 @@ async def test_windows_out_of_turn_are_refused(requests: Requests) -> None:
     with pytest.raises(RuntimeError, match="order"):
         await ahead.take(windows[1])
     ahead.close()
+
+
+async def test_where_reading_costs_no_time_each_blob_is_opened_when_its_turn_comes() -> None:
+    store = CountingBlobs(MemoryBlobStore())
+    keys = [await write_blob(store, bytes([number])) for number in range(20)]
+    async with aclosing(store.open_each([(key, 1) for key in keys])) as streams:
+        for turn in range(len(keys)):
+            assert [chunk async for chunk in await anext(streams)] == [bytes([turn])]
+            assert len(store.traffic.reads) == turn + 1
