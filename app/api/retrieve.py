@@ -8,11 +8,12 @@ from starlette.responses import Response
 
 from app.api.bulkdata import answer_bulkdata
 from app.api.caching import unchanged, validators
+from app.api.connected import WhileConnected
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, reference_in, service_url
 from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM, OCTETS, describe
 from app.api.ranges import ranged_response
-from app.api.responses import StreamingBody, primed
+from app.api.responses import Body, StreamingBody, primed
 from app.db.locate import locate_instances
 from app.dicom.references import InstanceRef, Reference, resource_path
 from app.dicomweb.conditional import strong_etag
@@ -20,7 +21,7 @@ from app.dicomweb.negotiation import Resource, negotiate
 from app.dicomweb.resources import ZIP
 from app.services.archive import Archive
 from app.services.prepared_instances import prepare_instance
-from app.services.retrieve import InstanceDelivery, open_instance, retrieve_instances
+from app.services.retrieve import InstanceDelivery, open_instance, open_instances, retrieve_instances
 from app.services.zip_stream import zip_stream
 
 router = APIRouter(tags=["WADO-RS"])
@@ -51,7 +52,7 @@ async def retrieve(request: Request) -> Response:
     files = [one for one in representations if one.media_type == "application/dicom"]
     index, deliveries = await retrieve_instances(door.archive, ref, alternatives_of(files))
     if files[index].multipart:
-        return await _multipart(door.archive, deliveries, service_url(request))
+        return await _multipart(request, door.archive, deliveries)
     return await answer_instance(request, door.archive, deliveries[0])
 
 
@@ -68,7 +69,8 @@ async def _zip(request: Request, archive: Archive, ref: Reference) -> Response:
     }
     if answer := unchanged(request, etag, modified, headers):
         return answer
-    return StreamingBody(await primed(zip_stream(archive, locations)), ZIP, headers=headers)
+    file = zip_stream(archive, locations)
+    return StreamingBody(WhileConnected(request, await primed(file), file), ZIP, headers=headers)
 
 
 def _content_type(delivery: InstanceDelivery) -> str:
@@ -87,7 +89,7 @@ async def answer_instance(request: Request, archive: Archive, delivery: Instance
     if delivery.as_stored:
         return await ranged_response(
             request,
-            lambda offset, length: archive.blobs.open(location.blob_key, offset, length),
+            lambda offset, length: archive.blobs.pieces(location.blob_key, offset, length),
             size=location.size,
             media_type=_content_type(delivery),
             etag=etag,
@@ -109,21 +111,29 @@ async def answer_instance(request: Request, archive: Archive, delivery: Instance
     return StreamingBody(await primed(body), _content_type(delivery), length=length, headers=headers)
 
 
-async def _multipart(archive: Archive, deliveries: Sequence[InstanceDelivery], url: str) -> StreamingBody:
+async def _multipart(request: Request, archive: Archive, deliveries: Sequence[InstanceDelivery]) -> StreamingBody:
+    url = service_url(request)
+
     def part_of(delivery: InstanceDelivery, length: int | None) -> Part:
         location = f"{url}{resource_path(delivery.location.ref)}"
         return Part({"Content-Type": _content_type(delivery), "Content-Location": location}, length)
 
-    length, body = await open_instance(archive, deliveries[0])
-    first = part_of(deliveries[0], length), await primed(body)
+    opened = open_instances(archive, deliveries)
+    try:
+        delivery, length, body = await anext(opened)
+        first = part_of(delivery, length), await primed(body)
+    except BaseException:
+        await opened.aclose()
+        raise
 
-    async def parts() -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+    async def parts() -> AsyncIterator[tuple[Part, AsyncIterator[bytes] | Body]]:
         yield first
-        for delivery in deliveries[1:]:
-            length, body = await open_instance(archive, delivery)
+        async for delivery, length, body in opened:
             yield part_of(delivery, length), body
 
     known = None
     if all(delivery.as_stored for delivery in deliveries):
         known = [part_of(delivery, delivery.location.size) for delivery in deliveries]
-    return multipart_of_streams(parts(), "application/dicom", {"Vary": "Accept"}, heads_of=known)
+    answer = multipart_of_streams(parts(), "application/dicom", {"Vary": "Accept"}, heads_of=known)
+    answer.body_iterator = WhileConnected(request, answer.body_iterator, opened)
+    return answer

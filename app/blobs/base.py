@@ -5,7 +5,7 @@ Blobs are immutable. Bytes written are invisible until `commit` returns, and dur
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -77,6 +77,21 @@ class BlobStore(ABC):
         """As `open`, for those who pass the bytes on unseen: parts of a file may come in place of its bytes."""
         async for chunk in self.open(key, offset, length):
             yield chunk
+
+    async def open_each(self, blobs: Sequence[tuple[str, int]]) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        """A stream, as of `open`, of each of `blobs` (key and size), in their order; each is read to its end before the next is
+        asked for.
+
+        A store whose requests take their time fetches the next ones meanwhile, within bounds; here each begins when its turn
+        comes. What is wrong with a blob is raised by its own stream. Must be closed.
+        """
+        for key, _ in blobs:
+            stream = self.open(key)
+            try:
+                yield stream
+            finally:
+                if isinstance(stream, AsyncGenerator):
+                    await stream.aclose()
 
     @abstractmethod
     async def get_range(self, key: str, offset: int, length: int) -> bytes:

@@ -7,11 +7,13 @@ Whatever is read is measured: a range that crosses the end of an object comes ba
 """
 
 import asyncio
+import hashlib
 import re
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import chain
 
 import obstore
 from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
@@ -19,7 +21,8 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from app.blobs.base import BlobStat, BlobStore, BlobWriter
 from app.blobs.keys import is_key, validate_key, validate_prefix
-from app.blobs.ranges import coalesce, distribute, validate_range
+from app.blobs.ranges import coalesce, cut, validate_range
+from app.blobs.read_ahead import ReadAhead, ReadAheadBudget, Window, windows_of
 from app.blobs.spool import SpoolFile, SpoolFolder, SpoolWriter, storage_error
 from app.blobs.threads import BATCH, in_thread, iterate, outcome, settled
 from app.errors import BlobNotFound, BlobStoreUnavailable, GantryError, OutOfSpace
@@ -30,13 +33,17 @@ CHUNK = MIB
 # while a slow client takes its time.
 WINDOW = 4 * MIB
 MERGE_GAP = MIB // 2  # about what is transferred in the time of one more request
-MERGE_BYTES = 16 * MIB
+MERGE_BYTES = WINDOW
+# How many requests of one reader are under way before their bytes are wanted: at 30 ms each, 16 are 500 small objects a second.
+BLOBS_AHEAD, WINDOWS_AHEAD, RANGES_AHEAD = 16, 3, 8
+AHEAD_BYTES, AHEAD_BYTES_OF_ALL = 24 * MIB, 256 * MIB  # held by one reader, and by all of them
 SINGLE_PUT_BYTES = 16 * MIB
 PART_BYTES = 8 * MIB
 PARTS_AT_ONCE = 3
 MAX_PARTS = 10_000  # of S3, the lowest of the three
 # At most 4 large uploads at once hold 4 x (3 + 1) x 8 MiB; small ones go past them.
 READ_THREADS, WRITE_THREADS, LARGE_WRITE_THREADS = 32, 16, 4
+STREAM_THREADS = 32  # for what streams fetch ahead: a frame that somebody waits for does not queue behind it
 
 _REFUSED = re.compile(r"\b(?:401 Unauthorized|403 Forbidden)\b")
 _FULL = re.compile(r"\b(?:507 Insufficient Storage|InsufficientStorage|XMinioStorageFull|\w*QuotaExceeded)\b")
@@ -58,6 +65,9 @@ class ObjectBlobStore(BlobStore):
         except OSError as error:
             raise storage_error(error) from error
         self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="blob-read")
+        self._streams = ThreadPoolExecutor(STREAM_THREADS, thread_name_prefix="blob-stream")
+        self._tags_are_md5 = True  # until an answer shows otherwise
+        self._budget = ReadAheadBudget(AHEAD_BYTES, AHEAD_BYTES_OF_ALL)
         self.writes = ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="blob-write")
         self.large_writes = ThreadPoolExecutor(LARGE_WRITE_THREADS, thread_name_prefix="blob-write-large")
 
@@ -66,20 +76,27 @@ class ObjectBlobStore(BlobStore):
 
     async def open(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         validate_range(offset, 1 if length is None else length)
-        remaining, window = await in_thread(self._reads, self._first_window, validate_key(key), offset, length)
-        while window:
-            offset += len(window)
-            remaining -= len(window)
-            ahead: Future[bytes] | None = None
-            if remaining:
-                ahead = self._reads.submit(self._get, key, offset, min(WINDOW, remaining))
-            try:
-                for start in range(0, len(window), CHUNK):
-                    yield window[start : start + CHUNK]
-                window = await outcome(ahead) if ahead else b""
-            finally:
-                if ahead is not None:
-                    ahead.cancel()
+        remaining, first = await in_thread(self._reads, self._first_window, validate_key(key), offset, length)
+        rest = offset + len(first), remaining - len(first)
+        ahead = self._ahead_of(windows_of(key, *rest, WINDOW), WINDOWS_AHEAD, self._streams)
+        try:
+            ahead.begin()
+            for chunk in _chunks(first):
+                yield chunk
+            del first
+            async for chunk in _stream(ahead, windows_of(key, *rest, WINDOW)):
+                yield chunk
+        finally:
+            ahead.close()
+
+    async def open_each(self, blobs: Sequence[tuple[str, int]]) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        windows = (windows_of(validate_key(key), 0, size, WINDOW, size) for key, size in blobs)
+        ahead = self._ahead_of(chain.from_iterable(windows), BLOBS_AHEAD, self._streams)
+        try:
+            for key, size in blobs:
+                yield _stream(ahead, windows_of(key, 0, size, WINDOW, size))
+        finally:
+            ahead.close()
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         validate_range(offset, length)
@@ -88,13 +105,15 @@ class ObjectBlobStore(BlobStore):
     async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         validate_key(key)
         groups = coalesce(ranges, max_gap=MERGE_GAP, max_bytes=MERGE_BYTES)
-        works = [self._reads.submit(self._get, key, group.offset, group.length) for group in groups]
+        windows = [Window(key, group.offset, group.length) for group in groups]
+        parts = [b""] * len(ranges)
+        ahead = self._ahead_of(windows, RANGES_AHEAD, self._reads)
         try:
-            reads = [await outcome(work) for work in works]
+            for group, window in zip(groups, windows, strict=True):
+                cut(ranges, group, await ahead.take(window), parts)
         finally:
-            for work in works:
-                work.cancel()
-        return distribute(ranges, zip(groups, reads, strict=True))
+            ahead.close()
+        return parts
 
     async def stat(self, key: str) -> BlobStat:
         return await in_thread(self._reads, self.head, validate_key(key))
@@ -112,8 +131,11 @@ class ObjectBlobStore(BlobStore):
             raise storage_error(error) from error
 
     async def close(self) -> None:
-        for pool in (self._reads, self.writes, self.large_writes):
+        for pool in (self._reads, self._streams, self.writes, self.large_writes):
             await asyncio.to_thread(pool.shutdown)
+
+    def _ahead_of(self, windows: Iterable[Window], count: int, pool: ThreadPoolExecutor) -> ReadAhead:
+        return ReadAhead(lambda window: pool.submit(self._fetch, window), windows, count=count, budget=self._budget)
 
     # What follows runs in threads.
 
@@ -129,9 +151,17 @@ class ObjectBlobStore(BlobStore):
         except BlobNotFound:  # Azure and Google say so, S3 does not
             return
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> bool:
+        """Upload at once. Whether the answer proves that every byte arrived: the entity tag of S3 is the MD5 of what was
+        received, unless the bucket is encrypted with keys of its own. Where it is something else, no further one is looked at.
+        """
+        digest = hashlib.md5(data, usedforsecurity=False).hexdigest() if self._tags_are_md5 else None
         with self._translated(key):
-            obstore.put(self.store, key, data, use_multipart=False)
+            tag = obstore.put(self.store, key, data, use_multipart=False)["e_tag"] or ""
+        proven = tag.strip('"').lower() == digest
+        if not proven:
+            self._tags_are_md5 = False
+        return proven
 
     def put_parts(self, key: str, size: int, data: Iterator[bytes]) -> None:
         """Upload in parts. An exception of `data` aborts the upload: nothing becomes visible."""
@@ -144,6 +174,17 @@ class ObjectBlobStore(BlobStore):
             data = bytes(obstore.get_range(self.store, key, start=offset, length=length))
         if len(data) != length:
             raise BlobStoreUnavailable("a stored object is shorter than expected")
+        return data
+
+    def _fetch(self, window: Window) -> bytes:
+        key, offset, length = window.key, window.offset, window.length
+        if window.blob_size is None:
+            return self._get(key, offset, length)
+        with self._translated(key):
+            result = obstore.get(self.store, key, options={"range": (offset, offset + length)})
+            size, data = result.meta["size"], bytes(result.bytes())
+        if size != window.blob_size or len(data) != length:
+            raise BlobStoreUnavailable("a stored object has another size than when it was stored")
         return data
 
     def _first_window(self, key: str, offset: int, length: int | None) -> tuple[int, bytes]:
@@ -193,6 +234,17 @@ class ObjectBlobStore(BlobStore):
         return True
 
 
+async def _stream(ahead: ReadAhead, windows: Iterable[Window]) -> AsyncIterator[bytes]:
+    for window in windows:
+        for chunk in _chunks(await ahead.take(window)):
+            yield chunk
+
+
+def _chunks(window: bytes) -> Iterator[bytes]:
+    for start in range(0, len(window), CHUNK):
+        yield window[start : start + CHUNK]
+
+
 def _store_error(error: BaseError) -> GantryError:
     text = str(error)
     if _FULL.search(text):  # before the other: Ceph answers 403 to an upload beyond the quota
@@ -224,15 +276,16 @@ class _ObjectWriter(SpoolWriter):
         self._abandoned = True
 
     def _upload(self, key: str) -> None:
+        arrived = False
         if self._file is None:
-            self._store.put(key, bytes(self._buffer))
+            arrived = self._store.put(key, bytes(self._buffer))
         else:
             file = self._flush()
             if self.size <= SINGLE_PUT_BYTES:
-                self._store.put(key, file.map())
+                arrived = self._store.put(key, file.map())
             else:
                 self._store.put_parts(key, self.size, self._pieces(file))
-        if self._store.head(key).size != self.size:
+        if not arrived and self._store.head(key).size != self.size:
             self._store.remove(key)
             raise BlobStoreUnavailable("an upload did not arrive whole in the object store")
 

@@ -57,10 +57,15 @@ def distribute(ranges: Sequence[Range], reads: Iterable[tuple[RangeGroup, bytes]
     """The bytes of each of `ranges`, in their order, cut from what the groups of `coalesce` read."""
     parts = [b""] * len(ranges)
     for group, data in reads:
-        if len(group.members) == 1:  # nothing to cut: the read is the range
-            parts[group.members[0]] = data
-            continue
-        for index in group.members:
-            offset, length = ranges[index]
-            parts[index] = data[offset - group.offset : offset - group.offset + length]
+        cut(ranges, group, data, parts)
     return parts
+
+
+def cut(ranges: Sequence[Range], group: RangeGroup, data: bytes, parts: list[bytes]) -> None:
+    """Put what one group read where it belongs in `parts`, which has a place for each of `ranges`."""
+    if len(group.members) == 1:  # nothing to cut: the read is the range
+        parts[group.members[0]] = data
+        return
+    for index in group.members:
+        offset, length = ranges[index]
+        parts[index] = data[offset - group.offset : offset - group.offset + length]

@@ -4,9 +4,11 @@ Every instance is planned before the first byte, so that what cannot be delivere
 instance's header will be is worked out when its turn comes: a series of thousands is not held in memory.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
+from app.blobs.files import FileSlice
 from app.db.locate import InstanceLocation, locate_instances
 from app.dicom.references import Reference
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
@@ -15,6 +17,8 @@ from app.services.archive import Archive
 from app.services.explicit_instances import execute_plan, plan_explicit_instance
 from app.services.prepared_instances import prepare_instance
 from app.services.syntaxes import Alternative, Stored, choose, refusal
+
+Pieces = AsyncIterator[bytes] | AsyncIterator[bytes | FileSlice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,36 @@ def _why_not(locations: Sequence[InstanceLocation], alternatives: Sequence[Alter
     return f"{text}: {reason}" if reason else text
 
 
-async def open_instance(archive: Archive, delivery: InstanceDelivery) -> tuple[int, AsyncIterator[bytes]]:
-    """Length in bytes and the bytes themselves. Raises BlobNotFound, CodecError, DicomError, TooLarge, Unavailable."""
+async def open_instance(archive: Archive, delivery: InstanceDelivery) -> tuple[int, Pieces]:
+    """Length in bytes and the bytes themselves, or the parts of files that hold them.
+
+    Raises BlobNotFound, CodecError, DicomError, TooLarge, Unavailable.
+    """
     location = delivery.location
     if delivery.as_stored:
-        return location.size, archive.blobs.open(location.blob_key)
+        return location.size, archive.blobs.pieces(location.blob_key)
     if delivery.is_prepared:
         file = await prepare_instance(archive, location, delivery.transfer_syntax_uid)
         return file.size, file.read()
     plan = await plan_explicit_instance(archive, location)
     return plan.length, execute_plan(archive, location, plan)
+
+
+async def open_instances(
+    archive: Archive, deliveries: Sequence[InstanceDelivery]
+) -> AsyncGenerator[tuple[InstanceDelivery, int, Pieces], None]:
+    """As `open_instance` for each in turn; what goes out as stored is fetched ahead where the blob store does that.
+
+    Each is read to its end before the next is asked for. Must be closed. Raises what `open_instance` raises.
+    """
+    if archive.blobs.passes_files:  # there is nothing to fetch
+        for delivery in deliveries:
+            yield delivery, *await open_instance(archive, delivery)
+        return
+    stored = [(one.location.blob_key, one.location.size) for one in deliveries if one.as_stored]
+    async with aclosing(archive.blobs.open_each(stored)) as streams:
+        for delivery in deliveries:
+            if delivery.as_stored:
+                yield delivery, delivery.location.size, await anext(streams)
+            else:
+                yield delivery, *await open_instance(archive, delivery)

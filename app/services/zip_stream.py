@@ -4,7 +4,8 @@ Not in PS3.18; other archives of the field offer it under the same media type. F
 """
 
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from app.db.locate import InstanceLocation
 from app.services.archive import Archive
@@ -43,18 +44,20 @@ class _Sink:
         return data
 
 
-async def zip_stream(archive: Archive, locations: Sequence[InstanceLocation]) -> AsyncIterator[bytes]:
+async def zip_stream(archive: Archive, locations: Sequence[InstanceLocation]) -> AsyncGenerator[bytes, None]:
     """The ZIP file in pieces; a folder per series, named by UIDs. Raises BlobNotFound, Unavailable."""
     sink = _Sink()
     file = zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED)
-    for location in locations:
-        ref = location.ref
-        name = f"{ref.study_instance_uid}/{ref.series_instance_uid}/{ref.sop_instance_uid}.dcm"
-        entry = zipfile.ZipInfo(name, location.created_at.timetuple()[:6])
-        entry.file_size = location.size
-        with file.open(entry, "w", force_zip64=location.size >= ZIP64_FROM) as member:
-            async for chunk in archive.blobs.open(location.blob_key):
-                member.write(chunk)
-                yield sink.take()
+    blobs = [(location.blob_key, location.size) for location in locations]
+    async with aclosing(archive.blobs.open_each(blobs)) as streams:
+        for location in locations:
+            ref = location.ref
+            name = f"{ref.study_instance_uid}/{ref.series_instance_uid}/{ref.sop_instance_uid}.dcm"
+            entry = zipfile.ZipInfo(name, location.created_at.timetuple()[:6])
+            entry.file_size = location.size
+            with file.open(entry, "w", force_zip64=location.size >= ZIP64_FROM) as member:
+                async for chunk in await anext(streams):
+                    member.write(chunk)
+                    yield sink.take()
     file.close()
     yield sink.take()

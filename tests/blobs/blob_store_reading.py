@@ -76,6 +76,36 @@ class ReadingTests:
                 await task
             assert await backend.lets_go()
 
+    async def test_open_each_gives_one_stream_after_the_other(self, backend: Backend, store: BlobStore) -> None:
+        blobs = {new_key(): noise(size) for size in (5, 9 * MIB + 1, 1, MIB, *range(100, 130), 4 * MIB)}
+        for key, data in blobs.items():
+            backend.raw_put(key, data)
+        async with contextlib.aclosing(store.open_each([(key, len(data)) for key, data in blobs.items()])) as streams:
+            read = [[chunk async for chunk in stream] async for stream in streams]
+        assert [b"".join(chunks) for chunks in read] == list(blobs.values())
+        assert all(isinstance(one, bytes) and 0 < len(one) <= MIB for chunks in read for one in chunks)
+
+    async def test_open_each_of_nothing(self, store: BlobStore) -> None:
+        assert [stream async for stream in store.open_each([])] == []
+
+    async def test_a_missing_blob_is_told_when_its_turn_comes(self, backend: Backend, store: BlobStore) -> None:
+        blobs = [(new_key(), 1000) for _ in range(4)]
+        for key, size in (blobs[0], blobs[1], blobs[3]):
+            backend.raw_put(key, noise(size))
+        read: list[bytes] = []
+        with pytest.raises(BlobNotFound):
+            async with contextlib.aclosing(store.open_each(blobs)) as streams:
+                async for stream in streams:
+                    read += [chunk async for chunk in stream]
+        assert [len(one) for one in read] == [1000, 1000]
+
+    async def test_streams_that_are_left_early_hold_nothing(self, backend: Backend, store: BlobStore) -> None:
+        backend.raw_put(key := new_key(), noise(5 * MIB))
+        async with contextlib.aclosing(store.open_each([(key, 5 * MIB)] * 20)) as streams:
+            stream = await anext(streams)
+            assert len(await anext(stream)) > 0
+        assert backend.descriptors() == []
+
     async def test_get_range_gives_exactly_these_bytes(self, backend: Backend, store: BlobStore) -> None:
         backend.raw_put(key := new_key(), data := noise(100_000))
         for offset, length in ((0, 1), (0, 100_000), (99_999, 1), (12_345, 54_321)):

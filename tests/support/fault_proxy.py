@@ -24,6 +24,7 @@ class Fault:
     cut_answer      the connection is reset once so many bytes of the answer have gone to the client
     replace         the answer's bytes are changed on their way
     delay           seconds before the request goes on
+    until           the request goes on when this is set
     """
 
     times: int = 1
@@ -33,6 +34,7 @@ class Fault:
     cut_answer: int | None = None
     replace: tuple[bytes, bytes] | None = None
     delay: float = 0.0
+    until: asyncio.Event | None = None
 
 
 def http_answer(status: str, body: bytes = b"") -> bytes:
@@ -45,12 +47,16 @@ class Reset(Exception):
 
 @dataclass(slots=True)
 class FaultProxy:
-    """Relays `upstream` on a port of its own; one request per connection, so that each can meet its own fault."""
+    """Relays `upstream` on a port of its own; one request per connection, so that each can meet its own fault.
+
+    under_way  requests that have come and whose answers have not gone out whole
+    """
 
     upstream: str
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     port: int = 0
+    under_way: int = 0
     _connections: "set[asyncio.Task[None]]" = field(default_factory=set)
     _server: asyncio.Server | None = None
 
@@ -100,8 +106,11 @@ class FaultProxy:
                 return
             self.requests.append(head.partition(b" HTTP/")[0].decode())
             fault = self._fault_for(head)
-            await asyncio.sleep(fault.delay)
+            self.under_way += 1
             try:
+                await asyncio.sleep(fault.delay)
+                if fault.until is not None:
+                    await fault.until.wait()
                 if fault.answer is not None:
                     await self._answer(reader, writer, head, fault.answer)
                 else:
@@ -110,6 +119,8 @@ class FaultProxy:
                 _reset(writer)
             except ConnectionError:
                 return
+            finally:
+                self.under_way -= 1
 
     async def _answer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes, answer: bytes
