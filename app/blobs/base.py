@@ -5,11 +5,14 @@ Blobs are immutable. Bytes written are invisible until `commit` returns, and dur
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.blobs.files import FileSlice
+
+# The digest of a blob -> its key.
+KeyOf = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,9 @@ class BlobWriter(ABC):
         """
 
     @abstractmethod
-    async def commit(self, key: str) -> None:
-        """Make the blob visible and durable under `key`. Raises OutOfSpace, BlobStoreUnavailable."""
+    async def commit(self, key: str | KeyOf) -> None:
+        """Make the blob visible and durable under `key`, or under what `key` makes of the digest, perhaps in a thread: whoever does
+        not need the digest before saves a pass over the bytes. Raises OutOfSpace, BlobStoreUnavailable."""
 
     @abstractmethod
     async def cancel(self) -> None:

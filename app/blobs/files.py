@@ -68,7 +68,7 @@ class FileSlice:
 class OpenFiles:
     """The files that were read last, kept open: a viewer that asks for frame after frame opens its object once.
 
-    Not for several threads at a time. A file that was removed meanwhile is not given out.
+    Not for several threads at a time. A file that was removed or damaged meanwhile is not given out.
     """
 
     def __init__(self, most: int) -> None:
@@ -79,7 +79,8 @@ class OpenFiles:
         file = self._files.get(key)
         if file is None:
             return None
-        if os.fstat(file.descriptor).st_nlink == 0:
+        status = os.fstat(file.descriptor)
+        if status.st_nlink == 0 or status.st_size != file.size:
             del self._files[key]
             return None
         self._files.move_to_end(key)

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from app.blobs.base import BlobStat, BlobStore, BlobWriter
+from app.blobs.base import BlobStat, BlobStore, BlobWriter, KeyOf
 from app.blobs.files import FileSlice, OpenFile, OpenFiles
 from app.blobs.folder_sync import FolderSyncs, sync_folder
 from app.blobs.keys import is_key, validate_key, validate_prefix
@@ -310,24 +310,25 @@ class _LocalWriter(SpoolWriter):
         super().__init__(store.spool, pool)
         self._store = store
 
-    async def _publish(self, key: str) -> None:
-        done = False
+    async def _publish(self, key: str | KeyOf) -> None:
+        done = ""
 
         def publish() -> None:
             nonlocal done
             file = self._flush()
+            name = self._named(key)
             if self._store.sync:
                 file.sync()
             file.close()
-            self._store.publish(file.path, key)
-            done = True
+            self._store.publish(file.path, name)
+            done = name
             self._file = None
 
         try:
             await in_thread(self._pool, publish)
         except asyncio.CancelledError:
             if done:  # nobody will ever name it
-                await settled(self._pool.submit(self._store.remove, key))
+                await settled(self._pool.submit(self._store.remove, done))
             raise
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
-from app.blobs.base import BlobStat, BlobStore, BlobWriter
+from app.blobs.base import BlobStat, BlobStore, BlobWriter, KeyOf
 from app.blobs.keys import validate_key, validate_prefix
 from app.blobs.ranges import validate_range
 from app.errors import BlobNotFound, BlobStoreUnavailable
@@ -84,7 +84,8 @@ class _MemoryWriter(BlobWriter):
     async def read(self, offset: int, length: int) -> bytes:
         return bytes(self._written()[offset : offset + length])
 
-    async def commit(self, key: str) -> None:
+    async def commit(self, key: str | KeyOf) -> None:
+        key = key if isinstance(key, str) else key(await self.digest())
         self._blobs[validate_key(key)] = (bytes(self._written()), datetime.now(UTC))
         self._data = None
 

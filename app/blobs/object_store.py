@@ -19,7 +19,7 @@ import obstore
 from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from app.blobs.base import BlobStat, BlobStore, BlobWriter
+from app.blobs.base import BlobStat, BlobStore, BlobWriter, KeyOf
 from app.blobs.keys import is_key, validate_key, validate_prefix
 from app.blobs.ranges import coalesce, cut, validate_range
 from app.blobs.read_ahead import ReadAhead, ReadAheadBudget, Window, windows_of
@@ -260,7 +260,7 @@ class _ObjectWriter(SpoolWriter):
         self._store = store
         self._abandoned = False
 
-    async def _publish(self, key: str) -> None:
+    async def _publish(self, key: str | KeyOf) -> None:
         large = self.size > SINGLE_PUT_BYTES
         upload = (self._store.large_writes if large else self._store.writes).submit(self._upload, key)
         try:
@@ -269,18 +269,21 @@ class _ObjectWriter(SpoolWriter):
         except asyncio.CancelledError:
             # Parts are aborted. A single put runs to its end, so that no late one makes visible what was given up.
             if upload.done() and not upload.cancelled() and upload.exception() is None:
-                await settled(self._store.writes.submit(self._store.remove, key))
+                await settled(self._store.writes.submit(self._store.remove, upload.result()))
             raise
 
     def _abandon(self) -> None:
         self._abandoned = True
 
-    def _upload(self, key: str) -> None:
+    def _upload(self, wanted: str | KeyOf) -> str:
+        """The key of what is there now."""
         arrived = False
         if self._file is None:
-            arrived = self._store.put(key, bytes(self._buffer))
+            key = self._named(wanted)
+            arrived = self._store.put(key, self._held.whole())
         else:
             file = self._flush()
+            key = self._named(wanted)
             if self.size <= SINGLE_PUT_BYTES:
                 arrived = self._store.put(key, file.map())
             else:
@@ -288,6 +291,7 @@ class _ObjectWriter(SpoolWriter):
         if not arrived and self._store.head(key).size != self.size:
             self._store.remove(key)
             raise BlobStoreUnavailable("an upload did not arrive whole in the object store")
+        return key
 
     def _pieces(self, file: SpoolFile) -> Iterator[bytes]:
         for piece in file.read(MIB):

@@ -17,13 +17,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from app.blobs.base import BlobWriter
+from app.blobs.base import BlobWriter, KeyOf
 from app.blobs.keys import validate_key
 from app.blobs.threads import in_thread, settled
 from app.errors import BlobStoreUnavailable, GantryError, OutOfSpace
 
 MEMORY_LIMIT = 1024 * 1024  # bytes of a blob held before they go to its spool file
 FILE_MODE = 0o640  # patients' data: nothing for others
+_WORTH_A_REFERENCE = 64 * 1024  # a smaller piece would keep a chunk of the request alive that is many times its size
 _HASH_INLINE = 64 * 1024  # hashing this much takes less time than changing to a thread and back
 _SUFFIX = ".part"
 # EFBIG: a limit of the file system or of the process on the size of one file.
@@ -149,6 +150,31 @@ def _is_unused(path: Path) -> bool:
     return True
 
 
+class _Held:
+    """Bytes in memory, in the pieces that they came in until somebody wants them whole. Not for several threads at a time."""
+
+    __slots__ = ("_pieces", "size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes | memoryview] = []
+        self.size = 0
+
+    def add(self, piece: memoryview) -> None:
+        """Copied, unless it is a large part of something that cannot change."""
+        lasts = type(piece.obj) is bytes and len(piece) >= _WORTH_A_REFERENCE
+        self._pieces.append(piece if lasts else piece.tobytes())
+        self.size += len(piece)
+
+    def whole(self) -> bytes:
+        if len(self._pieces) != 1 or not isinstance(self._pieces[0], bytes):
+            self._pieces = [b"".join(self._pieces)]
+        return bytes(self._pieces[0])  # itself, not a copy
+
+    def clear(self) -> None:
+        self._pieces = []
+        self.size = 0
+
+
 class SpoolWriter(BlobWriter):
     """A writer whose blob is published by a subclass.
 
@@ -160,41 +186,41 @@ class SpoolWriter(BlobWriter):
         self.size = 0
         self._folder = folder
         self._pool = pool
-        self._buffer = bytearray()
+        self._held = _Held()
         self._hash = hashlib.sha256()
-        self._hashed = 0  # bytes of the buffer that the hash has seen
+        self._hashed = 0  # bytes of those held that the hash has seen
         self._file: SpoolFile | None = None
         self._ended = False
         self._error: GantryError | None = None
 
     @abstractmethod
-    async def _publish(self, key: str) -> None:
-        """Make buffer and spool file a blob. Raises GantryError or OSError. On CancelledError, nothing may be visible."""
+    async def _publish(self, key: str | KeyOf) -> None:
+        """Make what is held and the spool file a blob. Raises GantryError or OSError. On CancelledError, nothing may be visible."""
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         self._require_open()
         with memoryview(data) as given, given.cast("B") as view:
             taken = 0
             while taken < len(view):
-                if len(self._buffer) == MEMORY_LIMIT:
+                if self._held.size == MEMORY_LIMIT:
                     await self._guarded(self._flush)
-                piece = view[taken : taken + MEMORY_LIMIT - len(self._buffer)]
-                self._buffer += piece
+                piece = view[taken : taken + MEMORY_LIMIT - self._held.size]
+                self._held.add(piece)
                 self.size += len(piece)
                 taken += len(piece)
 
     async def digest(self) -> str:
         self._require_open()
-        if len(self._buffer) - self._hashed > _HASH_INLINE:
-            await self._guarded(self._hash_buffer)
+        if self._held.size - self._hashed > _HASH_INLINE:
+            await self._guarded(self._hash_held)
         else:
-            self._hash_buffer()
+            self._hash_held()
         return self._hash.hexdigest()
 
     async def contents(self) -> bytes | memoryview:
         self._require_open()
         if self._file is None:
-            return bytes(self._buffer)
+            return self._held.whole()
         return await self._guarded(self._map)
 
     def forget_contents(self) -> None:
@@ -204,13 +230,14 @@ class SpoolWriter(BlobWriter):
     async def read(self, offset: int, length: int) -> bytes:
         self._require_open()
         if self._file is None:
-            return bytes(self._buffer[offset : offset + length])
+            return self._held.whole()[offset : offset + length]
         return await self._guarded(lambda: self._flush().read_range(offset, length))
 
-    async def commit(self, key: str) -> None:
+    async def commit(self, key: str | KeyOf) -> None:
         """Also: a commit that is cancelled takes the blob back, should it be visible already."""
         self._require_open()
-        validate_key(key)
+        if isinstance(key, str):
+            validate_key(key)
         try:
             async with self._dropping_on_failure():
                 await self._publish(key)
@@ -252,7 +279,7 @@ class SpoolWriter(BlobWriter):
 
     async def _end(self) -> None:
         """Let go of memory, descriptor and spool file; complete even when the caller is cancelled meanwhile."""
-        self._buffer = bytearray()
+        self._held.clear()
         file, self._file = self._file, None
         if file is None:
             return
@@ -266,20 +293,27 @@ class SpoolWriter(BlobWriter):
 
     # What follows runs in threads.
 
-    def _hash_buffer(self) -> None:
-        with memoryview(self._buffer) as view:
-            self._hash.update(view[self._hashed :])
-        self._hashed = len(self._buffer)
+    def _named(self, key: str | KeyOf) -> str:
+        """The key of the blob, all of whose bytes are here."""
+        if isinstance(key, str):
+            return key
+        self._hash_held()
+        return validate_key(key(self._hash.hexdigest()))
+
+    def _hash_held(self) -> None:
+        held = self._held.whole()
+        self._hash.update(memoryview(held)[self._hashed :] if self._hashed else held)
+        self._hashed = len(held)
 
     def _flush(self) -> SpoolFile:
         """All bytes are hashed and in the spool file, which is made if need be."""
-        self._folder.require_room(len(self._buffer))
+        self._folder.require_room(self._held.size)
         if self._file is None:
             self._file = self._folder.new_file()
-        if self._buffer:
-            self._hash_buffer()
-            self._file.append(self._buffer)
-            self._buffer.clear()
+        if self._held.size:
+            self._hash_held()
+            self._file.append(self._held.whole())
+            self._held.clear()
             self._hashed = 0
         return self._file
 

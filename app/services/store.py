@@ -69,15 +69,19 @@ StoreResult = StoredInstance | RefusedInstance
 
 @dataclass(slots=True)
 class _Candidate:
-    """An accepted instance whose bytes are still in its writer."""
+    """An accepted instance whose bytes are still in its writer.
+
+    digest    "" until it is known: of a new instance, when its bytes are written
+    blob_key  "" until it is durable
+    """
 
     position: int
     ref: InstanceRef
     sop_class_uid: str
     parsed: ParsedInstance
     writer: BlobWriter
-    digest: str
     remarks: Remarks
+    digest: str = ""
     blob_key: str = ""
 
 
@@ -190,7 +194,7 @@ class Intake:
             else:
                 if remarks.warning is None:
                     remarks = Remarks(warning_of(parsed))
-                return _Candidate(position, ref, sop_class_uid, parsed, writer, await writer.digest(), remarks)
+                return _Candidate(position, ref, sop_class_uid, parsed, writer, remarks)
         finally:
             del contents
             writer.forget_contents()
@@ -230,6 +234,8 @@ class Intake:
         fresh = []
         for candidate in batch:
             known = digests.get(candidate.ref)
+            if known is not None:
+                candidate.digest = await candidate.writer.digest()
             if known == candidate.digest:
                 self._results[candidate.position] = StoredInstance(
                     candidate.ref,
@@ -246,14 +252,19 @@ class Intake:
 
     async def _commit_blobs(self, candidates: list[_Candidate]) -> list[_Candidate]:
         async def commit(candidate: _Candidate) -> _Candidate | None:
-            ref = candidate.ref
-            key = instance_key(ref.study_instance_uid, ref.series_instance_uid, ref.sop_instance_uid, candidate.digest)
+            ref, keys = candidate.ref, []
+
+            def key_of(digest: str) -> str:
+                candidate.digest = digest
+                keys.append(instance_key(ref.study_instance_uid, ref.series_instance_uid, ref.sop_instance_uid, digest))
+                return keys[0]
+
             try:
-                await candidate.writer.commit(key)
+                await candidate.writer.commit(key_of)
             except Unavailable as error:
                 self._fail([candidate], error)
                 return None
-            candidate.blob_key = key
+            candidate.blob_key = keys[0]
             return candidate
 
         committed = await asyncio.gather(*(commit(candidate) for candidate in candidates))

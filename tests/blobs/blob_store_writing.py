@@ -42,13 +42,39 @@ class WritingTests:
         await writer.commit(key := new_key(data))
         assert backend.raw_get(key) == data
 
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_a_key_may_be_made_of_the_digest(self, backend: Backend, writer: BlobWriter, size: int) -> None:
+        data = noise(size)
+        for start in range(0, size, 200_000):
+            await writer.write(memoryview(data)[start : start + 200_000])
+        keys = []
+
+        def key_of(digest: str) -> str:
+            assert digest == digest_of(data)
+            keys.append(new_key(data))
+            return keys[0]
+
+        await writer.commit(key_of)
+        assert backend.raw_keys() == set(keys)
+        assert backend.raw_get(keys[0]) == data
+
+    async def test_a_key_that_cannot_be_made_leaves_nothing(self, backend: Backend, writer: BlobWriter) -> None:
+        await writer.write(noise(1000))
+        with pytest.raises(ValueError):
+            await writer.commit(lambda _: "../outside")
+        await writer.cancel()
+        assert backend.raw_keys() == set()
+
+    @pytest.mark.parametrize("size", [1000, 200_000])
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-    async def test_every_kind_of_buffer_is_copied(self, backend: Backend, writer: BlobWriter, kind: type) -> None:
-        source = bytearray(noise(1000))
+    async def test_every_kind_of_buffer_is_copied(
+        self, backend: Backend, writer: BlobWriter, kind: type, size: int
+    ) -> None:
+        source = bytearray(noise(size))
         expected = bytes(source) * 2
         await writer.write(kind(source))
         await writer.write(memoryview(kind(source)))
-        source[:] = bytes(1000)  # the caller uses its buffer again
+        source[:] = bytes(size)  # the caller uses its buffer again
         await writer.commit(key := new_key())
         assert backend.raw_get(key) == expected
 

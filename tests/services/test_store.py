@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 
 import pytest
 
@@ -177,10 +178,13 @@ async def test_blob_store_that_fails_for_one_refuses_one(archive: Archive, monke
     commit = type(writer).commit
     await writer.cancel()
 
-    async def failing(self: object, key: str) -> None:
-        if digest in key:
-            raise BlobStoreUnavailable("the disk says no")
-        await commit(self, key)  # type: ignore[arg-type]
+    async def failing(self: object, key_of: Callable[[str], str]) -> None:
+        def refuse(found: str) -> str:
+            if found.startswith(digest):
+                raise BlobStoreUnavailable("the disk says no")
+            return key_of(found)
+
+        await commit(self, refuse)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(writer), "commit", failing)
     good = make_instance()

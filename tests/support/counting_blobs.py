@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from app.blobs.base import BlobStat, BlobStore, BlobWriter
+from app.blobs.base import BlobStat, BlobStore, BlobWriter, KeyOf
 from app.blobs.files import FileSlice
 
 
@@ -105,7 +105,7 @@ class _CountingWriter(BlobWriter):
         self._traffic.rereads += 1
         return await self._writer.read(offset, length)
 
-    async def commit(self, key: str) -> None:
+    async def commit(self, key: str | KeyOf) -> None:
         self._traffic.commits += 1
         await self._writer.commit(key)
 
