@@ -80,6 +80,7 @@ class Gantry(Server):
     def environment(self) -> dict[str, str]:
         return {
             "PYTHONPATH": str(PROJECT),
+            "PYTHONDONTWRITEBYTECODE": "",  # an installed server is compiled
             "GANTRY_DATA_DIR": str(self.folder / "data"),
             "GANTRY_PORT": str(self.port),
             "GANTRY_DATABASE_URL": self.database_url,

@@ -3,7 +3,6 @@
 from app.blobs.base import BlobStat, BlobStore, BlobWriter
 from app.blobs.local import LocalBlobStore
 from app.blobs.memory import MemoryBlobStore
-from app.blobs.object_store import ObjectBlobStore
 from app.blobs.urls import open_blob_store
 
 __all__ = [
@@ -12,6 +11,5 @@ __all__ = [
     "BlobWriter",
     "LocalBlobStore",
     "MemoryBlobStore",
-    "ObjectBlobStore",
     "open_blob_store",
 ]

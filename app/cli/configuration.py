@@ -8,32 +8,44 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
-from app.cli.terminal import line
 from app.errors import BlobNotFound, GantryError, Unavailable
 from app.settings import Settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from app.services.archive import Archive
 
 T = TypeVar("T")
 PREFIX = "GANTRY_"
 
 
-def output() -> Console:
+def output() -> "Console":
     """Standard output of a command: nothing is cut or wrapped when it goes to a file."""
+    # A server prints one plain line: rich would be 4 MB of it for good.
+    from rich.console import Console
+
     return Console(soft_wrap=True, highlight=False)
 
 
-def errors() -> Console:
+def errors() -> "Console":
+    from rich.console import Console
+
     return Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def fail(problem: str) -> typer.Exit:
     """Prints one line; raise what it returns."""
-    line(errors(), f"gantry: {problem}", "red")
+    complain(f"gantry: {problem}")
     return typer.Exit(1)
+
+
+def complain(text: str, style: str = "red") -> None:
+    """One line on standard error."""
+    from app.cli.terminal import line
+
+    line(errors(), text, style)
 
 
 def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
@@ -49,9 +61,9 @@ def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     except ValidationError as error:
         for detail in error.errors():
             name = "_".join(str(part) for part in detail["loc"])
-            line(errors(), f"gantry: {PREFIX}{name.upper()}: {detail['msg']} (it is {detail['input']!r})", "red")
+            complain(f"gantry: {PREFIX}{name.upper()}: {detail['msg']} (it is {detail['input']!r})")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        line(errors(), f"gantry: gantry.toml cannot be read: {error}", "red")
+        complain(f"gantry: gantry.toml cannot be read: {error}")
     raise typer.Exit(2)
 
 
@@ -76,7 +88,7 @@ def with_archive(settings: Settings, work: "Callable[[Archive], Awaitable[T]]", 
     except OSError as error:
         raise fail(f"{error.strerror or error}: {error.filename or settings.data_dir}") from error
     except KeyboardInterrupt:
-        line(errors(), "gantry: interrupted", "yellow")
+        complain("gantry: interrupted", "yellow")
         raise typer.Exit(130) from None
 
 

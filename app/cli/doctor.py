@@ -19,7 +19,7 @@ from rich.text import Text
 
 from app import __version__
 from app.cli.configuration import blob_location, database_location, load_settings, output
-from app.cli.terminal import printable, size_text
+from app.cli.text import printable, size_text
 from app.errors import GantryError
 from app.settings import Settings
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from app.cli.configuration import output
 from app.cli.http import Patience, Stopped, open_client, parse_headers, service_root
 from app.cli.import_command import DEFAULT_URL, INTERRUPTED
-from app.cli.terminal import TransferProgress, counted, line, size_text
+from app.cli.terminal import TransferProgress, line
+from app.cli.text import counted, size_text
 from app.cli.wado import FoundInstance, Received, RetrieveFailed, WadoClient, instance_path
 from app.dicom.references import InstanceRef, SeriesRef, StudyRef, resource_path, validate_uid
 from app.errors import InvalidUid

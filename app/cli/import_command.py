@@ -15,7 +15,8 @@ from app.cli.dicom_files import DicomFile, Found, Skip, SkippedFile, find_files
 from app.cli.http import Patience, Stopped, open_client, parse_headers, service_root
 from app.cli.store_answer import Verdict
 from app.cli.stow import StowClient
-from app.cli.terminal import TransferProgress, counted, line, size_text
+from app.cli.terminal import TransferProgress, line
+from app.cli.text import counted, size_text
 
 DEFAULT_URL = "http://127.0.0.1:8080/dicomweb"
 FILES_AHEAD = 20_000  # files found before they are sent: enough for a good guess of the whole, bounded for the memory

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from app.cli.configuration import fail, load_settings, output, with_archive
-from app.cli.terminal import CountProgress, counted, line, size_text
+from app.cli.terminal import CountProgress, line
+from app.cli.text import counted, size_text
 from app.dicom.references import reference_of
 from app.errors import InvalidUid
 

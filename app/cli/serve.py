@@ -3,17 +3,17 @@
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
-from app.cli.configuration import fail, load_settings, locations, output, with_archive
+from app.cli.configuration import fail, load_settings, locations, with_archive
 from app.cli.http_protocol import HttpProtocol
-from app.cli.terminal import line
+from app.cli.text import printable
 from app.settings import Settings
 
 BACKLOG = 2048
@@ -73,9 +73,13 @@ def serve_command(
     }
     settings = load_settings(overrides)
     listener = _listen(settings)
-    # One process brings the database up to date before several would try.
-    with_archive(settings, _nothing)
     _run(settings, listener)
+
+
+def _prepared(settings: Settings, port: int) -> str:
+    """Tries all parts of the archive and brings the database up to date, before several processes would; what to announce."""
+    with_archive(settings, _nothing)
+    return announcement(settings, port)
 
 
 async def _nothing(_archive: object) -> None:
@@ -117,13 +121,17 @@ def _run(settings: Settings, listener: socket.socket) -> NoReturn:
         proxy_headers=False,
         server_header=False,
     )
-    text = announcement(settings, listener.getsockname()[1])
+    prepare = partial(_prepared, settings, listener.getsockname()[1])
     if settings.workers > 1:
-        _announce(text)
-        Multiprocess(config, sockets=[listener]).run()
+        # Only here: one process alone needs nothing of it.
+        from app.cli.workers import run_workers
+
+        run_workers(config, listener, prepare, _announce)
         raise typer.Exit(0)
+    from app.cli import preloaded  # noqa: F401 - after the socket: what is wrong with that is said at once
+
     server = _Server(config)
-    server.announcement = text
+    server.announcement = prepare()
     # uvicorn repeats the signal once it has shut down; a clean end is no error.
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -146,5 +154,5 @@ def announcement(settings: Settings, port: int) -> str:
 
 
 def _announce(text: str) -> None:
-    line(output(), text)
+    typer.echo(printable(text))
     sys.stdout.flush()

@@ -23,7 +23,7 @@ from app.cli.http import (
     transport_text,
 )
 from app.cli.store_answer import StoreAnswer, Verdict, attribute, parse_store_answer
-from app.cli.terminal import counted
+from app.cli.text import counted
 
 PART_HEAD = b"--%s\r\nContent-Type: application/dicom\r\nContent-Length: %d\r\n\r\n"
 

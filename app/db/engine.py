@@ -12,6 +12,7 @@ The whole transaction runs in one thread: through the asynchronous driver each s
 import asyncio
 import random
 import sqlite3
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import asyncpg
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, exc, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -198,14 +198,7 @@ def database_errors() -> Iterator[None]:
         yield
     except GantryError:
         raise
-    except (
-        exc.SQLAlchemyError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        sqlite3.Error,
-        OSError,
-        TimeoutError,
-    ) as error:
+    except _errors_of_databases() as error:
         named = _named(error)
         if named is None:
             raise
@@ -367,9 +360,20 @@ def _named(error: BaseException) -> GantryError | None:
         return DatabaseUnavailable("the database has not been migrated yet")
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return DatabaseUnavailable("the connection to the database was lost")
-    if isinstance(error, exc.InterfaceError | asyncpg.InterfaceError | exc.DisconnectionError):
+    if isinstance(error, (exc.InterfaceError, exc.DisconnectionError, *_asyncpg_errors("InterfaceError"))):
         return DatabaseUnavailable("the connection to the database was lost")
     return None
+
+
+def _errors_of_databases() -> tuple[type[Exception], ...]:
+    drivers = _asyncpg_errors("PostgresError", "InterfaceError")
+    return (exc.SQLAlchemyError, sqlite3.Error, OSError, TimeoutError, *drivers)
+
+
+def _asyncpg_errors(*names: str) -> tuple[type[Exception], ...]:
+    """Asked for when something was raised: nothing of asyncpg before it was imported, and SQLite does without."""
+    asyncpg = sys.modules.get("asyncpg")
+    return () if asyncpg is None else tuple(getattr(asyncpg, name) for name in names)
 
 
 def _is_retriable(error: BaseException | None) -> bool:

@@ -16,10 +16,9 @@ import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, Table, Update, bindparam, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.db.any_of import any_of, any_of_parameter, listed
 from app.db.engine import Dialect, TryAgain
@@ -28,6 +27,9 @@ from app.db.ingest_verdicts import StoredInstance
 from app.db.tables import attribute_values, instances, series, studies, study_modalities, tombstones
 from app.dicom.attributes import LEVEL_NUMBER, series_columns, study_columns
 from app.dicom.matching import Level
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 Key = tuple[int, str]  # (id of the parent row, UID)
 ReturningInsert = Any  # SQLAlchemy has a type for each number of columns
@@ -55,10 +57,15 @@ class SeriesRow:
 
 
 @functools.cache
-def insert_new(dialect: Dialect, table: Table) -> postgresql.Insert | sqlite.Insert:
+def insert_new(dialect: Dialect, table: Table) -> "postgresql.Insert | sqlite.Insert":
     """An insert that leaves out rows whose unique key is taken, waiting for whoever is just inserting the same one."""
+    # Only the dialect that is in use: the other is 5 MB for nothing.
     if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
         return postgresql.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import sqlite
+
     return sqlite.insert(table).on_conflict_do_nothing()
 
 

@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, Select, event
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
+from sqlalchemy import Engine, Select, event, make_url
 
 from app.db.engine import Database, Dialect, database_errors, reading
 
@@ -82,6 +80,6 @@ def _open(engine: Engine) -> sqlite3.Connection:
 @functools.cache
 def _compiled(statement: Select[Any], dialect: Dialect) -> tuple[str, tuple[str, ...], Mapping[str, Any]]:
     """The text, the names of its positional parameters, and the values of those that never change."""
-    driver: Any = SQLiteDialect_aiosqlite if dialect == "sqlite" else PGDialect_asyncpg
+    driver = make_url("sqlite+aiosqlite://" if dialect == "sqlite" else "postgresql+asyncpg://").get_dialect()
     compiled = statement.compile(dialect=driver())
     return str(compiled), tuple(compiled.positiontup or ()), dict(compiled.params)

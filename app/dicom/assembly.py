@@ -8,6 +8,7 @@ taken from the image.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from app.dicom.conversion_plan import ConversionPlan, Copy
 from app.dicom.explicit_elements import MAX_LENGTH
@@ -44,10 +45,12 @@ from app.dicom.part10_writer import (
     Piece,
     part10_plan,
 )
-from app.dicom.raster_images import RasterImage, decode_raster
 from app.dicom.stream_headers.description import GRAYSCALE, StreamDescription, UnusableStream
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, RLE_LOSSLESS, Family, TransferSyntax, transfer_syntax
 from app.errors import DicomError, TruncatedDicom, UnsupportedTransferSyntax
+
+if TYPE_CHECKING:
+    from app.dicom.raster_images import RasterImage
 
 ENCAPSULATED_DOCUMENT, MIME_TYPE, DOCUMENT_LENGTH = 0x00420011, 0x00420012, 0x00420015
 # Codestreams whose headers say nothing of the image: the metadata has to.
@@ -151,7 +154,10 @@ class _Source:
             self._seen = 0
         return self._spool[payload.offset : payload.offset + payload.length]
 
-    def decoded(self, payload: Payload, media_type: str, *, grey: bool) -> RasterImage:
+    def decoded(self, payload: Payload, media_type: str, *, grey: bool) -> "RasterImage":
+        # PNG and GIF are rare: numpy and the codecs come with the first.
+        from app.dicom.raster_images import decode_raster
+
         data = self.bytes_of(payload)
         if raster_type(data) != media_type:
             raise UnusableStream(f"the part is {media_type}, but its bytes do not begin like it")

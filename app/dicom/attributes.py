@@ -12,11 +12,11 @@ from types import MappingProxyType
 from typing import Any
 
 import orjson
-from pydicom._dicom_dict import DicomDictionary
 
 from app.dicom import attribute_levels as data
 from app.dicom.comparable_text import INDEXABLE_VRS, MAX_COMPARABLE, bounded, comparable, whole_number
 from app.dicom.date_times import normalise_date, normalise_time, offset_minutes
+from app.dicom.dictionary import STANDARD
 from app.dicom.instance import DicomJson
 from app.dicom.matching import AttributePath, Level
 from app.dicom.person_names import fold_name, folded_groups, name_groups, name_words, spelling
@@ -57,11 +57,9 @@ MAX_VALUES_PER_PATH = 64
 MAX_ATTRIBUTE_BYTES = 65_536
 
 # Standard attributes by tag, from the data dictionary of PS3.6. "US or SS" counts as its first.
-VRS: MappingProxyType[str, str] = MappingProxyType(
-    {f"{tag:08X}": entry[0][:2] for tag, entry in DicomDictionary.items()}
-)
+VRS: MappingProxyType[str, str] = MappingProxyType({f"{tag:08X}": entry[0][:2] for tag, entry in STANDARD.items()})
 KEYWORDS: MappingProxyType[str, str] = MappingProxyType(
-    {f"{tag:08X}": entry[4] for tag, entry in DicomDictionary.items() if entry[4]}
+    {f"{tag:08X}": entry[4] for tag, entry in STANDARD.items() if entry[4]}
 )
 TAGS: MappingProxyType[str, str] = MappingProxyType({keyword: tag for tag, keyword in KEYWORDS.items()})
 

@@ -3,8 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
-
+from app.dicom.dictionary import dictionary_vr, private_dictionary_vr
 from app.dicom.native_pixels import swap_width
 from app.errors import TruncatedDicom
 
@@ -118,7 +117,7 @@ def implicit_vr(tag: int, creator: str, length: int) -> str:
     if group % 2 and 0x10 <= number <= 0xFF:
         return "LO"  # private creators (PS3.5 7.8.1)
     try:
-        vr = private_dictionary_VR(tag, creator) if group % 2 else dictionary_VR(tag)
+        vr = private_dictionary_vr(tag, creator) if group % 2 else dictionary_vr(tag)
     except KeyError:
         return "UN"
     if vr not in LONG_VRS | SHORT_VRS and " or " not in vr:

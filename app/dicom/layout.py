@@ -36,6 +36,11 @@ class ImagePixel:
             return self.rows * self.columns * 2 * self.bits_allocated
         return self.rows * self.columns * samples * self.bits_allocated
 
+    @property
+    def sign_bit(self) -> int:
+        """Number (from 1) of the bit that holds the sign, for codestreams that do not know signs."""
+        return min(max(self.high_bit + 1, self.bits_stored), self.bits_allocated)
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceLayout:

@@ -1,10 +1,13 @@
-"""Native pixel data as bytes: byte order, single bits, colour planes (PS3.5 section 8.1 and Annex D)."""
+"""Native pixel data as bytes: byte order, single bits, colour planes (PS3.5 section 8.1 and Annex D).
+
+numpy is imported where it is used: most of what is asked of this module, and of a server, needs none of it.
+"""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Words of a value, by VR, whatever it holds (PS3.5 6.2 and 7.3). VRs that are not here are strings of bytes.
 _WORDS = {
@@ -40,6 +43,8 @@ def swap_bytes(data: bytes, width: int) -> bytes:
     """`data` with the bytes of each word of `width` (1, 2, 4 or 8) reversed; an incomplete last word stays as it is."""
     if width == 1:
         return bytes(data)
+    import numpy as np
+
     whole = len(data) - len(data) % width
     swapped = np.frombuffer(data, f"<u{width}", whole // width).byteswap().tobytes()
     return swapped + bytes(data[whole:])
@@ -64,16 +69,8 @@ def extract_bits(data: bytes, first_bit: int, bit_length: int) -> bytes:
     if first_bit < 0 or bit_length < 0 or first_bit + bit_length > 8 * len(data):
         raise ValueError(f"bits {first_bit} to {first_bit + bit_length} of {len(data)} bytes")
     first, shift = divmod(first_bit, 8)
-    size = (bit_length + 7) // 8
-    octets: NDArray[np.uint8] = np.frombuffer(data, np.uint8, (shift + bit_length + 7) // 8, first)
-    if shift:
-        following = np.zeros_like(octets)
-        following[:-1] = octets[1:]
-        octets = (np.right_shift(octets, shift) | np.left_shift(following, 8 - shift))[:size].astype(np.uint8)
-    result = octets[:size].copy()
-    if bit_length % 8:
-        result[-1] &= (1 << bit_length % 8) - 1
-    return result.tobytes()
+    bits = int.from_bytes(data[first : first + (shift + bit_length + 7) // 8], "little") >> shift
+    return _lowest(bits, bit_length).to_bytes((bit_length + 7) // 8, "little")
 
 
 class BitConcatenator:
@@ -93,16 +90,11 @@ class BitConcatenator:
         if bit_length > 8 * len(frame):
             raise ValueError(f"{bit_length} bits in {len(frame)} bytes")
         total = self._length + bit_length
-        octets = np.zeros((total + 7) // 8, np.uint8)
-        source = np.frombuffer(extract_bits(frame, 0, bit_length), np.uint8)
-        octets[: source.size] = source << self._length
-        if self._length:
-            carried = (source >> (8 - self._length))[: octets.size - 1]
-            octets[1 : 1 + carried.size] |= carried
-            octets[:1] |= self._pending
+        bits = _lowest(int.from_bytes(frame[: (bit_length + 7) // 8], "little"), bit_length)
+        octets = (bits << self._length | self._pending).to_bytes((total + 7) // 8, "little")
         whole, self._length = divmod(total, 8)
-        self._pending = int(octets[-1]) if self._length else 0
-        return octets[:whole].tobytes()
+        self._pending = octets[-1] if self._length else 0
+        return octets[:whole]
 
     def end(self) -> bytes:
         last = bytes([self._pending]) if self._length else b""
@@ -122,17 +114,27 @@ def concatenate_bits(frames: Iterable[bytes], bit_length: int) -> bytes:
     return b"".join(parts)
 
 
+def _lowest(bits: int, count: int) -> int:
+    return bits & (1 << count) - 1
+
+
 def interleave_planes(data: bytes, samples: int, sample_bytes: int) -> bytes:
     """Planar Configuration 1 (all red, all green, all blue) as Planar Configuration 0 (PS3.3 C.7.6.3.1.3)."""
+    import numpy as np
+
     planes = np.frombuffer(data, f"<u{sample_bytes}").reshape(samples, -1)
     return planes.T.tobytes()
 
 
 def unpack_bits(data: bytes, count: int) -> bytes:
     """The first `count` bits as one byte each, 0 or 1."""
+    import numpy as np
+
     return np.unpackbits(np.frombuffer(data, np.uint8), count=count, bitorder="little").tobytes()
 
 
-def pack_bits(samples: NDArray[Any]) -> bytes:
+def pack_bits(samples: "NDArray[Any]") -> bytes:
     """One bit for each sample, set where it is not zero; the first one in the least significant bit."""
+    import numpy as np
+
     return np.packbits(np.ascontiguousarray(samples).reshape(-1) != 0, bitorder="little").tobytes()

@@ -1,4 +1,4 @@
-"""Which VR an element has when its bytes do not say: the public dictionary (PS3.6) and the private ones, by pydicom.
+"""Which VR an element has when its bytes do not say: the public dictionary (PS3.6) and the private ones.
 
 Several VRs in the dictionary are settled here for the encodings without VR (PS3.5 Annex A.1): "OB or OW" is OW, "US or SS"
 waits for Pixel Representation, "US or OW" for the LUT Descriptor.
@@ -6,7 +6,7 @@ waits for Pixel Representation, "US or OW" for the LUT Descriptor.
 
 from functools import lru_cache
 
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
+from app.dicom.dictionary import dictionary_vr, private_dictionary_vr
 
 US_OR_SS = "US or SS"
 US_OR_OW = "US or OW"
@@ -26,7 +26,7 @@ _SETTLED = {"OB or OW": "OW", "OB_OW": "OW", "US or SS or OW": "OW", "NONE": "UN
 def public_vr(tag: int) -> str:
     """VR of a standard tag, repeating groups too; "UN" where the dictionary has none; US_OR_SS and US_OR_OW are possible."""
     try:
-        vr = dictionary_VR(tag)
+        vr = dictionary_vr(tag)
     except KeyError:
         return "UN"
     return _SETTLED.get(vr, vr)
@@ -45,7 +45,7 @@ def is_private_creator(tag: int) -> bool:
 def private_vr(tag: int, creator: str) -> str:
     """VR that a known vendor gives its element, else "UN"."""
     try:
-        vr = private_dictionary_VR(tag, creator)
+        vr = private_dictionary_vr(tag, creator)
     except KeyError:
         return "UN"
     return _SETTLED.get(vr, vr)

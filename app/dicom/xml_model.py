@@ -10,8 +10,8 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import orjson
-from pydicom.datadict import keyword_for_tag
 
+from app.dicom.dictionary import dictionary_keyword
 from app.dicom.instance import INSTANCE_URL_MARK, DicomJson
 
 _HEAD = (
@@ -51,7 +51,7 @@ def _attributes(dataset: Mapping[str, Any], url_of: UrlOf) -> Iterator[str]:
         yield f'<DicomAttribute tag="{tag}" vr="{_attribute(str(element.get("vr", "UN")))}"'
         if creator:
             yield f' privateCreator="{_attribute(creator)}"'
-        elif keyword := keyword_for_tag(int(key, 16)):
+        elif keyword := dictionary_keyword(int(key, 16)):
             yield f' keyword="{keyword}"'
         content = "".join(_content(element, url_of))
         yield f">{content}</DicomAttribute>" if content else "/>"

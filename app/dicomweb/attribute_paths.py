@@ -9,9 +9,8 @@ case-sensitive, digits are not; both may be mixed in one path.
 import re
 from collections.abc import Mapping
 
-from pydicom.datadict import private_dictionary_VR
-
 from app.dicom.attributes import TAGS, VRS
+from app.dicom.dictionary import private_dictionary_vr
 from app.dicom.matching import AttributePath
 from app.errors import InvalidQuery
 
@@ -89,6 +88,6 @@ def resolve(tags: tuple[str, ...], creators: Creators) -> AttributePath | None:
 
 def _private_vr(tag: str, creator: str) -> str:
     try:
-        return private_dictionary_VR(int(tag, 16), creator)[:2]
+        return private_dictionary_vr(int(tag, 16), creator)[:2]
     except KeyError:
         return ""

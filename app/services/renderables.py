@@ -7,25 +7,23 @@ costs look-ups only.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import orjson
 
 from app.db.locate import InstanceLocation, locate_frames
 from app.db.metadata import stream_metadata
+from app.dicom import rendering
 from app.dicom.frame_index import frame_count
 from app.dicom.instance import INSTANCE_URL_MARK, DicomJson
 from app.dicom.references import InstanceRef, is_uid
-from app.dicom.rendering import (
-    Category,
-    PresentationState,
-    category_of,
-    display_order,
-    needed_bulkdata,
-    read_presentation_state,
-)
+from app.dicom.rendering import Category, category_of, needed_bulkdata
 from app.errors import CodecError, NotAcceptable, NotFound
 from app.services.archive import Archive
 from app.services.bulkdata import list_bulkdata, read_bulkdata
+
+if TYPE_CHECKING:
+    from app.dicom.rendering import PresentationState
 
 MAX_REFERENCED_IMAGES = 2_000  # that one presentation state may lead to
 MAX_VALUE_BYTES = 64 * 1024 * 1024  # of palettes, overlays, profiles and texts that one rendering reads
@@ -114,11 +112,12 @@ async def read_values(archive: Archive, ref: InstanceRef, paths: Sequence[str]) 
     return values
 
 
-async def open_presentation_state(archive: Archive, renderable: Renderable) -> PresentationState:
+async def open_presentation_state(archive: Archive, renderable: Renderable) -> "PresentationState":
     """Raises NotAcceptable for kinds that cannot be rendered, CodecError, Unavailable."""
     attributes = (await with_attributes(archive, renderable)).attributes or {}
     values = await read_values(archive, renderable.ref, needed_bulkdata(attributes))
-    return read_presentation_state(attributes, values)
+    # In a thread: the first one brings the libraries that draw.
+    return await asyncio.to_thread(lambda: rendering.read_presentation_state(attributes, values))
 
 
 async def presented_frames(archive: Archive, renderable: Renderable, *, most: int) -> list[FrameTarget]:
@@ -141,7 +140,7 @@ async def presented_frames(archive: Archive, renderable: Renderable, *, most: in
         for number in numbers:
             if number > image.frame_count:
                 raise NotAcceptable(f"the presentation state refers to frame {number} of {image.frame_count}")
-            found.append((display_order(attributes, number), FrameTarget(image, number, renderable)))
+            found.append((rendering.display_order(attributes, number), FrameTarget(image, number, renderable)))
     return [target for _, target in sorted(found, key=lambda one: one[0])]
 
 

@@ -10,28 +10,19 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app import __version__
+from app.dicom import rendering
 from app.dicom.rendering import (
     ICC_MEDIA_TYPES,
     IccProfileChoice,
-    PresentationState,
     RenderingParameters,
     RenderingSource,
     Viewport,
-    apply_icc_profile,
-    encode_animation,
-    encode_image,
-    frame_time,
     needed_bulkdata,
-    render_frame,
 )
-from app.dicom.rendering.annotation import annotate
-from app.dicom.rendering.region import plan_region, resample
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from app.errors import CodecError
 from app.services.archive import Archive
@@ -46,6 +37,12 @@ from app.services.renderables import (
 )
 from app.services.syntaxes import Alternative
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from app.dicom.rendering import PresentationState
+
 MAX_SOURCE_PIXELS = 1 << 27  # of one frame: rendering holds several copies of it
 _TURNS: "WeakKeyDictionary[CodecThreads, asyncio.Semaphore]" = WeakKeyDictionary()
 _AHEAD = 3  # images that are rendered while one is sent
@@ -56,7 +53,7 @@ _NATIVE = [Alternative((EXPLICIT_VR_LITTLE_ENDIAN,))]
 class _Displayed:
     """icc  profile of the pixels, to be embedded; None = none"""
 
-    pixels: NDArray[np.uint8]
+    pixels: "NDArray[np.uint8]"
     icc: bytes | None
 
 
@@ -79,7 +76,9 @@ async def render_image(
         async with _turn(archive):
             displayed = await _display(archive, target, parameters, can_hold_profile=media_type in ICC_MEDIA_TYPES)
             return await archive.codec_threads.run(
-                lambda: encode_image(displayed.pixels, media_type, quality=parameters.quality, icc=displayed.icc)
+                lambda: rendering.encode_image(
+                    displayed.pixels, media_type, quality=parameters.quality, icc=displayed.icc
+                )
             )
 
     key = rendering_key([target], parameters, media_type)
@@ -96,8 +95,8 @@ async def render_images(
         for target in targets:
             if image is None or image.location is not target.image.location:
                 image = await with_attributes(archive, target.image)
-            rendering = render_image(archive, replace(target, image=image), parameters, media_type)
-            ahead.append(asyncio.create_task(rendering))
+            work = render_image(archive, replace(target, image=image), parameters, media_type)
+            ahead.append(asyncio.create_task(work))
             if len(ahead) > _AHEAD:
                 yield await ahead.popleft()
         while ahead:
@@ -118,16 +117,19 @@ async def render_animation(
     loop = asyncio.get_running_loop()
     image = await with_attributes(archive, targets[0].image)
 
-    async def display(target: FrameTarget) -> NDArray[np.uint8]:
+    async def display(target: FrameTarget) -> "NDArray[np.uint8]":
         async with _turn(archive):
             shown = await _display(archive, replace(target, image=image), parameters, can_hold_profile=False)
         return shown.pixels
 
-    def frames() -> Iterator[NDArray[np.uint8]]:
+    def frames() -> "Iterator[NDArray[np.uint8]]":
         for target in targets:
             yield asyncio.run_coroutine_threadsafe(display(target), loop).result()
 
-    pieces = encode_animation(frames(), media_type, frame_time(image.attributes or {}))
+    def encoded() -> Iterator[bytes]:
+        yield from rendering.encode_animation(frames(), media_type, rendering.frame_time(image.attributes or {}))
+
+    pieces = encoded()
     # A thread of its own: it waits for frames, which codec threads decode.
     thread = ThreadPoolExecutor(1, thread_name_prefix="animation")
     try:
@@ -165,7 +167,7 @@ async def _display(
 
     def display() -> _Displayed:
         pixels = _rendered(frame, source, target, parameters, state)
-        return _Displayed(*apply_icc_profile(pixels, source, profile, state))
+        return _Displayed(*rendering.apply_icc_profile(pixels, source, profile, state))
 
     return await archive.codec_threads.run(display)
 
@@ -175,19 +177,20 @@ def _rendered(
     source: RenderingSource,
     target: FrameTarget,
     parameters: RenderingParameters,
-    state: PresentationState | None,
-) -> NDArray[np.uint8]:
+    state: "PresentationState | None",
+) -> "NDArray[np.uint8]":
     number = target.frame_number
     if target.region is None:
-        return render_frame(frame, source, number, parameters, state)
+        return rendering.render_frame(frame, source, number, parameters, state)
     if state is None:
         viewport = _viewport_of(target.region, source.image.columns, source.image.rows, parameters.viewport)
-        return render_frame(frame, source, number, replace(parameters, viewport=viewport))
+        return rendering.render_frame(frame, source, number, replace(parameters, viewport=viewport))
     # The region is one of what the presentation state shows (PS3.18 9.5.2.4); annotations go on the result.
-    whole = render_frame(frame, source, number, replace(parameters, viewport=None, annotation=()), state)
+    whole = rendering.render_frame(frame, source, number, replace(parameters, viewport=None, annotation=()), state)
     rows, columns = whole.shape[:2]
-    shown = resample(whole, plan_region(columns, rows, _viewport_of(target.region, columns, rows, parameters.viewport)))
-    return annotate(shown, source.reader, number, parameters.annotation)
+    region = rendering.plan_region(columns, rows, _viewport_of(target.region, columns, rows, parameters.viewport))
+    shown = rendering.resample(whole, region)
+    return rendering.annotate(shown, source.reader, number, parameters.annotation)
 
 
 def _viewport_of(

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from app.db.locate import InstanceLocation, locate_instances
+from app.dicom import rendering
 from app.dicom.layout import InstanceLayout
 from app.dicom.references import InstanceRef, Reference
 from app.dicom.rendering import (
     Category,
     RenderingParameters,
     Viewport,
-    encode_image,
     is_presentation_state,
     representative_frame,
     stock_label,
-    stock_thumbnail,
     thumbnail_viewport,
 )
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
@@ -94,7 +93,7 @@ async def _sheet(archive: Archive, subject: Renderable, parameters: RenderingPar
     attributes = (await with_attributes(archive, subject)).attributes or {}
     label = _VIDEO_LABEL if subject.category is Category.VIDEO else stock_label(attributes)
     return await archive.codec_threads.run(
-        lambda: encode_image(stock_thumbnail(label, parameters.viewport), media_type)
+        lambda: rendering.encode_image(rendering.stock_thumbnail(label, parameters.viewport), media_type)
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app import __version__
-from app.cli import app
+from app.cli.program import program
 from tests.architecture.source import PROJECT, project_files
 
 # Where packages come from is the business of the machine that installs them: a mirror, a proxy, or the public registries.
@@ -103,7 +103,7 @@ def test_make_commands_of_the_documents_exist(document: str) -> None:
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/operations.md"])
 def test_gantry_commands_of_the_documents_exist(document: str) -> None:
-    known = {command.name for command in app.registered_commands}
+    known = {command.name for command in program().registered_commands}
     named = set(re.findall(r"(?m)(?:^|[`/]|\$ |&& )\s*gantry ([a-z]+)\b", code_of(text_of(document))))
     assert named - known == set()
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from app.blobs import LocalBlobStore, MemoryBlobStore, ObjectBlobStore, open_blob_store
-from app.blobs.object_store import CloudStore
+from app.blobs import LocalBlobStore, MemoryBlobStore, open_blob_store
+from app.blobs.object_store import CloudStore, ObjectBlobStore
 from app.errors import BlobStoreUnavailable
 from tests.blobs.backend import read_blob, write_blob
 

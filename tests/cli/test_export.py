@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from app.cli import app
 from app.cli.export import ExportPlan, ExportTally, export_studies
 from app.cli.http import Patience
+from app.cli.program import program
 from tests.cli.retrieve_peer import RetrievePeer, Stored, multipart
 from tests.cli.store_peer import Reply, running
 from tests.cli.test_import import PROGRAM, wait_for
@@ -114,7 +114,7 @@ def test_running_it_again_fetches_what_is_missing_or_different(
 
 def test_one_series_by_the_command_line(archive: str, mixed: list[Stored], tmp_path: Path) -> None:
     arguments = ["export", STUDY, "--series", "1.2.3.2", "-o", str(tmp_path / "out"), "--url", archive]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(program(), arguments)
     assert result.exit_code == 0, result.output
     assert {path.parent.name for path in (tmp_path / "out").rglob("*.dcm")} == {"1.2.3.2"}
     assert "Wrote 4 instances" in result.output
@@ -130,7 +130,7 @@ def test_import_and_export_are_inverse(archive: str, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(one.content)
     runner = CliRunner()
-    assert runner.invoke(app, ["import", str(tmp_path / "in"), "--url", archive]).exit_code == 0
+    assert runner.invoke(program(), ["import", str(tmp_path / "in"), "--url", archive]).exit_code == 0
     assert Run(archive, tmp_path / "out", study).files == expected(instances)
 
 
@@ -289,7 +289,7 @@ def test_a_search_that_answers_nonsense(peer: RetrievePeer, tmp_path: Path, answ
 def test_a_folder_that_cannot_be_written_is_told_in_one_line(peer: RetrievePeer, tmp_path: Path) -> None:
     peer.instances = [stored()]
     (tmp_path / "out").write_text("a file")
-    result = CliRunner().invoke(app, ["export", STUDY, "-o", str(tmp_path / "out"), "--url", peer.url])
+    result = CliRunner().invoke(program(), ["export", STUDY, "-o", str(tmp_path / "out"), "--url", peer.url])
     assert result.exit_code == 1
     assert "Stopped: Not a directory" in result.output
 
@@ -331,6 +331,6 @@ class _Hanging:
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], said: str) -> None:
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    result = CliRunner().invoke(program(), arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 2
     assert said in result.output

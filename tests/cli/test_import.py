@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from app.cli import app
 from app.cli.http import Patience
 from app.cli.import_command import ImportPlan, ImportTally, import_files, run
+from app.cli.program import program
 from app.cli.store_answer import describe_status
 from tests.cli.store_peer import Reply, StorePeer, item, response_module, running
 from tests.support.dicom_bytes import make_instance, new_uid, part10
@@ -338,7 +338,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
                 sys.executable,
                 "-c",
                 # Not ru_maxrss: Linux counts the memory of the process that forked this one in it.
-                "from app.cli import app\ntry: app()\n"
+                "from app.cli.program import program\ntry: program()()\n"
                 "finally: print('peak', *[line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line])",
                 "import",
                 str(path),
@@ -398,7 +398,7 @@ def test_the_command_line(tmp_path: Path, peer: StorePeer) -> None:
         "-H",
         "X-Two: 2",
     ]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(program(), arguments)
     assert result.exit_code == 0, result.output
     assert peer.stored == made
     assert {len(parts) for _, parts in peer.requests} <= {1, 2}
@@ -418,7 +418,7 @@ def test_the_command_line(tmp_path: Path, peer: StorePeer) -> None:
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], said: str) -> None:
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    result = CliRunner().invoke(program(), arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 2
     assert said in result.output
 

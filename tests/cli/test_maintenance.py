@@ -8,10 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from app import __version__
-from app.cli import app, doctor
+from app.cli import doctor
 from app.cli.configuration import output
 from app.cli.doctor import Finding, examine
 from app.cli.openapi import openapi_text
+from app.cli.program import program
 from app.settings import Settings
 from tests.support.dicom_bytes import make_instance, new_uid
 from tests.support.http import Peer
@@ -156,7 +157,7 @@ def test_doctor_finds_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
     server = Server(tmp_path / "data", {"GANTRY_DATABASE_URL": "postgresql://x:secret@127.0.0.1:1/x", "COLUMNS": "200"})
     result = server.environment()
-    code = CliRunner().invoke(app, ["doctor"], env=result)
+    code = CliRunner().invoke(program(), ["doctor"], env=result)
     assert code.exit_code == 1
     failed = {line.split("  ")[0]: line for line in code.output.splitlines() if line.startswith("FAIL")}
     assert failed
@@ -200,9 +201,9 @@ def test_openapi_is_json_and_always_the_same(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GANTRY_DATABASE_URL", "nonsense")
     runner = CliRunner()
-    printed = runner.invoke(app, ["openapi"])
+    printed = runner.invoke(program(), ["openapi"])
     assert printed.exit_code == 0
-    assert runner.invoke(app, ["openapi", "-o", "file.json"]).exit_code == 0
+    assert runner.invoke(program(), ["openapi", "-o", "file.json"]).exit_code == 0
     assert (tmp_path / "file.json").read_text() == printed.stdout == openapi_text()
     description = json.loads(printed.stdout)
     assert description["openapi"].startswith("3.")
@@ -221,23 +222,23 @@ def test_openapi_is_json_and_always_the_same(tmp_path: Path, monkeypatch: pytest
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], said: str) -> None:
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    result = CliRunner().invoke(program(), arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 2
     assert said in result.output
 
 
-@pytest.mark.parametrize("command", [command.name for command in app.registered_commands])
+@pytest.mark.parametrize("command", [command.name for command in program().registered_commands])
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "120"})
+    result = CliRunner().invoke(program(), [command, "--help"], env={"COLUMNS": "120"})
     assert result.exit_code == 0
     assert re.search(r"Examples?.*:", result.output)
     assert f"gantry {command}" in result.output
 
 
 def test_the_program_lists_its_commands_and_its_version() -> None:
-    result = CliRunner().invoke(app, ["--help"])
+    result = CliRunner().invoke(program(), ["--help"])
     assert {"serve", "import", "export", "migrate", "verify", "sweep", "reindex", "restore", "doctor"} <= set(
         result.output.split()
     )
-    version = CliRunner().invoke(app, ["--version"])
+    version = CliRunner().invoke(program(), ["--version"])
     assert (version.exit_code, version.output) == (0, f"gantry {__version__}\n")

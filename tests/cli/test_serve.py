@@ -198,6 +198,47 @@ def test_the_address_is_one_that_can_be_clicked(host: str, url: str, tmp_path: P
     assert "hidden" not in said
 
 
+def children_of(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def test_workers_are_forked_from_one_process_and_share_what_it_imported(tmp_path: Path) -> None:
+    with serving(tmp_path, "--port", "0", "--workers", "2") as (process, said):
+        get_when_ready(f"{root_of(said)}/studies")
+        forked = {child: children_of(child) for child in children_of(process.pid)}
+        (workers,) = [found for found in forked.values() if found]
+        assert len(workers) == 2
+        for worker in workers:
+            memory = Path(f"/proc/{worker}/smaps_rollup").read_text()
+            resident, proportional = (int(re.search(rf"^{n}: +(\d+)", memory, re.MULTILINE)[1]) for n in ("Rss", "Pss"))
+            assert proportional < 0.75 * resident
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+    with serving(tmp_path, "--port", "0", "--workers", "2") as (process, said):
+        get_when_ready(f"{root_of(said)}/studies")
+        before = {worker for child in children_of(process.pid) for worker in children_of(child)}
+        os.kill(min(before), signal.SIGKILL)
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            after = {worker for child in children_of(process.pid) for worker in children_of(child)}
+            if len(after) == 2 and min(before) not in after:
+                break
+            time.sleep(0.1)
+        assert len(after - before) == 1
+        assert get_when_ready(f"{root_of(said)}/studies").status_code in (200, 204)
+
+
+def test_several_workers_and_a_database_that_does_not_answer(tmp_path: Path) -> None:
+    url = f"postgresql://gantry:secret@127.0.0.1:{free_port()}/gantry"
+    result = serve(tmp_path, "--port", "0", "--workers", "2", database_url=url)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("gantry: the database cannot be reached (database postgresql://gantry:***@")
+    assert result.stdout == ""
+
+
 def test_uploads_under_way_are_finished_before_it_ends(tmp_path: Path) -> None:
     with serving(tmp_path, port=0) as (process, said):
         address = root_of(said).split("/")[2].split(":")

@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from app.cli.terminal import PLAIN_INTERVAL, CountProgress, TransferProgress, counted, line, printable, size_text
+from app.cli.terminal import PLAIN_INTERVAL, CountProgress, TransferProgress, line
+from app.cli.text import counted, printable, size_text
 
 
 class Clock:

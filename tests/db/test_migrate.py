@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from app.db.engine import Database, close_database, open_database, reading, transact
 from app.db.inventory import ping
-from app.db.migrate import downgrade, migrate, pending_revisions
+from app.db.migrate import downgrade, migrate, newest_revision, pending_revisions
 from app.db.tables import metadata
 from app.errors import DatabaseUnavailable
 
@@ -74,6 +76,22 @@ async def test_large_values_are_read_by_slices(db: Database) -> None:
     async with reading(db) as connection:
         found = set((await connection.execute(text(query))).scalars())
     assert found == {"layout", "frame_index", "bulkdata", "metadata"}
+
+
+def test_the_newest_script_is_the_head() -> None:
+    """A start compares the database with its name, and asks Alembic only when they differ."""
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    script = ScriptDirectory.from_config(config)
+    assert script.get_heads() == [newest_revision()]
+    for revision in script.walk_revisions():
+        assert Path(revision.path).name.partition("_")[0] == revision.revision
+
+
+async def test_a_database_that_is_up_to_date_is_not_locked(db: Database) -> None:
+    async with db.engine.begin() as connection:
+        await connection.execute(text("UPDATE series SET version = version"))
+        await asyncio.wait_for(migrate(db), 5)
 
 
 async def test_up_down_and_up_again(db: Database) -> None:

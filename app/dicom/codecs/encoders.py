@@ -8,7 +8,8 @@ bits         of the codestream, 1 to 24
 is_lossless  what the transfer syntax that was asked for promises
 """
 
-import zlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import imagecodecs
 import numpy as np
@@ -17,8 +18,9 @@ from rle.rle import encode_segment as rle_encode_segment
 
 from app.dicom.codecs.charls import encode_jpeg_ls
 from app.dicom.codecs.jpeg_header import read_jpeg_header
-from app.dicom.codecs.samples import Samples, narrowed, unsigned
+from app.dicom.codecs.samples import Samples, frame_samples, narrowed, unsigned, value_bits, within_bits
 from app.dicom.layout import ImagePixel
+from app.dicom.transfer_syntaxes import RLE_LOSSLESS, TransferSyntax
 
 # Chosen so that a difference cannot be seen: a lossy syntax is asked for to save time and room, not to look worse.
 JPEG_QUALITY = 92
@@ -174,7 +176,38 @@ def encode_rle(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: b
     )
 
 
-def deflated(frame: bytes) -> bytes:
-    """A native frame, deflated without a header (PS3.5 A.4.13, RFC 1951)."""
-    compressor = zlib.compressobj(6, wbits=-zlib.MAX_WBITS)
-    return compressor.compress(frame) + compressor.flush()
+# encode(samples, native description, bits, is_lossless=) -> codestream
+_ENCODERS: Mapping[str, Callable[..., bytes]] = MappingProxyType(
+    {
+        "1.2.840.10008.1.2.4.50": encode_jpeg,
+        "1.2.840.10008.1.2.4.51": encode_jpeg_extended,
+        "1.2.840.10008.1.2.4.57": encode_jpeg,
+        "1.2.840.10008.1.2.4.70": encode_jpeg,
+        "1.2.840.10008.1.2.4.80": encode_jls,
+        "1.2.840.10008.1.2.4.81": encode_jls,
+        "1.2.840.10008.1.2.4.90": encode_jpeg_2000,
+        "1.2.840.10008.1.2.4.91": encode_jpeg_2000,
+        "1.2.840.10008.1.2.4.201": encode_htj2k,
+        "1.2.840.10008.1.2.4.202": encode_htj2k,
+        "1.2.840.10008.1.2.4.203": encode_htj2k,
+        "1.2.840.10008.1.2.4.110": encode_jpeg_xl,
+        "1.2.840.10008.1.2.4.112": encode_jpeg_xl,
+        RLE_LOSSLESS: encode_rle,
+    }
+)
+
+
+def encode_samples(native: bytes, image: ImagePixel, syntax: TransferSyntax, *, most_bits: int) -> bytes:
+    """A native frame of this description as a codestream; most_bits  that a codestream of `syntax` has for a sample.
+
+    Raises CodecError, and whatever the libraries raise.
+    """
+    samples = frame_samples(native, image)
+    bits = image.sign_bit
+    if image.bits_allocated == 1:
+        bits = 1
+    elif syntax.lossless:
+        bits = value_bits(image, samples, most_bits)
+    if image.bits_allocated > 1 and syntax.uid != RLE_LOSSLESS:
+        samples = within_bits(samples, bits)
+    return _ENCODERS[syntax.uid](samples, image, bits, is_lossless=syntax.lossless)

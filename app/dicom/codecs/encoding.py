@@ -10,12 +10,11 @@ they are; native YBR_FULL_422 becomes YBR_FULL everywhere, because none of these
 others by pixel. Deflated and encapsulated uncompressed frames are the native ones.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from app.dicom.codecs import encoders
-from app.dicom.codecs.samples import Samples, described_sign_bit, frame_samples, value_bits, within_bits
+from app.dicom.codecs.uncompressed import encode_deflated
 from app.dicom.layout import ImagePixel
 from app.dicom.transfer_syntaxes import (
     DEFLATED_IMAGE_FRAME,
@@ -37,21 +36,16 @@ _HALVED = {"RGB": "YBR_FULL_422", "YBR_FULL": "YBR_FULL_422", "YBR_FULL_422": "Y
 _REVERSIBLE = {**_AS_IT_IS, "RGB": "YBR_RCT"}
 _IRREVERSIBLE = {**_AS_IT_IS, "RGB": "YBR_ICT"}
 
-# encode(samples, native description, bits, is_lossless=) -> codestream
-_Encode = Callable[..., bytes]
-
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """encode     of app.dicom.codecs.encoders
-    colours    native Photometric Interpretation -> that of the codestream
+    """colours    native Photometric Interpretation -> that of the codestream
     allocated  Bits Allocated
     bits       of the codestream, least and most
     signed     whether Pixel Representation may be 1
     planar     Planar Configuration of three samples
     """
 
-    encode: _Encode
     colours: Mapping[str, str]
     allocated: tuple[int, ...] = (8, 16)
     bits: tuple[int, int] = (1, 16)
@@ -60,38 +54,26 @@ class _Rule:
 
 
 _ANY_COLOUR = {**_MONOCHROME, **_PALETTE, **_AS_IT_IS}
-_LOSSLESS_JPEG = _Rule(encoders.encode_jpeg, _ANY_COLOUR)
-_LOSSLESS_HTJ2K = _Rule(encoders.encode_htj2k, {**_MONOCHROME, **_PALETTE, **_REVERSIBLE}, (1, 8, 16, 32))
+_LOSSLESS_JPEG = _Rule(_ANY_COLOUR)
+_LOSSLESS_HTJ2K = _Rule({**_MONOCHROME, **_PALETTE, **_REVERSIBLE}, (1, 8, 16, 32))
 
 _RULES: Mapping[str, _Rule] = MappingProxyType(
     {
-        "1.2.840.10008.1.2.4.50": _Rule(
-            encoders.encode_jpeg, {**_MONOCHROME, **_HALVED}, (8,), bits=(8, 8), signed=False
-        ),
-        "1.2.840.10008.1.2.4.51": _Rule(
-            encoders.encode_jpeg_extended, {**_MONOCHROME, **_HALVED}, bits=(8, 12), signed=False
-        ),
+        "1.2.840.10008.1.2.4.50": _Rule({**_MONOCHROME, **_HALVED}, (8,), bits=(8, 8), signed=False),
+        "1.2.840.10008.1.2.4.51": _Rule({**_MONOCHROME, **_HALVED}, bits=(8, 12), signed=False),
         "1.2.840.10008.1.2.4.57": _LOSSLESS_JPEG,
         "1.2.840.10008.1.2.4.70": _LOSSLESS_JPEG,
-        "1.2.840.10008.1.2.4.80": _Rule(encoders.encode_jls, _ANY_COLOUR),
-        "1.2.840.10008.1.2.4.81": _Rule(encoders.encode_jls, {**_MONOCHROME, **_AS_IT_IS}, bits=(8, 16)),
+        "1.2.840.10008.1.2.4.80": _Rule(_ANY_COLOUR),
+        "1.2.840.10008.1.2.4.81": _Rule({**_MONOCHROME, **_AS_IT_IS}, bits=(8, 16)),
         # Beyond 24 bits the library codes wrong values without complaint.
-        "1.2.840.10008.1.2.4.90": _Rule(
-            encoders.encode_jpeg_2000, {**_MONOCHROME, **_PALETTE, **_REVERSIBLE}, (1, 8, 16, 32), bits=(1, 24)
-        ),
-        "1.2.840.10008.1.2.4.91": _Rule(
-            encoders.encode_jpeg_2000, {**_MONOCHROME, **_IRREVERSIBLE}, (8, 16, 32), bits=(8, 16)
-        ),
+        "1.2.840.10008.1.2.4.90": _Rule({**_MONOCHROME, **_PALETTE, **_REVERSIBLE}, (1, 8, 16, 32), bits=(1, 24)),
+        "1.2.840.10008.1.2.4.91": _Rule({**_MONOCHROME, **_IRREVERSIBLE}, (8, 16, 32), bits=(8, 16)),
         "1.2.840.10008.1.2.4.201": _LOSSLESS_HTJ2K,
         "1.2.840.10008.1.2.4.202": _LOSSLESS_HTJ2K,
-        "1.2.840.10008.1.2.4.203": _Rule(
-            encoders.encode_htj2k, {**_MONOCHROME, **_IRREVERSIBLE}, (8, 16, 32), bits=(8, 16)
-        ),
-        "1.2.840.10008.1.2.4.110": _Rule(encoders.encode_jpeg_xl, _ANY_COLOUR),
-        "1.2.840.10008.1.2.4.112": _Rule(
-            encoders.encode_jpeg_xl, {**_MONOCHROME, "RGB": "XYB"}, bits=(8, 16), signed=False
-        ),
-        RLE_LOSSLESS: _Rule(encoders.encode_rle, _ANY_COLOUR, (1, 8, 16, 32, 64), bits=(1, 64), planar=1),
+        "1.2.840.10008.1.2.4.203": _Rule({**_MONOCHROME, **_IRREVERSIBLE}, (8, 16, 32), bits=(8, 16)),
+        "1.2.840.10008.1.2.4.110": _Rule(_ANY_COLOUR),
+        "1.2.840.10008.1.2.4.112": _Rule({**_MONOCHROME, "RGB": "XYB"}, bits=(8, 16), signed=False),
+        RLE_LOSSLESS: _Rule(_ANY_COLOUR, (1, 8, 16, 32, 64), bits=(1, 64), planar=1),
     }
 )
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
@@ -126,7 +108,7 @@ def encoded_image(image: ImagePixel, transfer_syntax_uid: str) -> ImagePixel:
         raise CodecError(f"{name} cannot hold {allocated} bits allocated")
     if not 1 <= image.bits_stored <= allocated:
         raise CodecError(f"{image.bits_stored} bits stored in {allocated} allocated")
-    bits = described_sign_bit(image)
+    bits = image.sign_bit
     fewest, most = rule.bits
     # The processes of extended JPEG have 8 bits and 12 bits, nothing in between (PS3.5 Table 8.2.1-1).
     if not fewest <= bits <= most or (transfer_syntax_uid == _JPEG_EXTENDED and (allocated, bits) not in _EXTENDED):
@@ -161,22 +143,12 @@ def encode_frame(native: bytes, image: ImagePixel, transfer_syntax_uid: str, *, 
     if transfer_syntax_uid == ENCAPSULATED_UNCOMPRESSED:
         return native
     if transfer_syntax_uid == DEFLATED_IMAGE_FRAME:
-        return encoders.deflated(native)
-    syntax, rule = TRANSFER_SYNTAXES[transfer_syntax_uid], _RULES[transfer_syntax_uid]
-    samples = frame_samples(native, image)
+        return encode_deflated(native)
+    # With the first frame: the libraries behind it are 0.2 s and 15 MB of a process that encodes none.
+    from app.dicom.codecs.encoders import encode_samples
+
+    syntax = TRANSFER_SYNTAXES[transfer_syntax_uid]
     try:
-        return rule.encode(*_within(samples, image, rule, is_lossless=syntax.lossless), is_lossless=syntax.lossless)
+        return encode_samples(native, image, syntax, most_bits=_RULES[transfer_syntax_uid].bits[1])
     except _LIBRARY_ERRORS as error:
         raise CodecError(f"the frame cannot be encoded as {syntax.name}") from error
-
-
-def _within(samples: Samples, image: ImagePixel, rule: _Rule, *, is_lossless: bool) -> tuple[Samples, ImagePixel, int]:
-    """The samples, their description, and the number of bits that the codestream has for each."""
-    bits = described_sign_bit(image)
-    if image.bits_allocated == 1:
-        return samples, image, 1
-    if is_lossless:
-        bits = value_bits(image, samples, rule.bits[1])
-    if rule.encode is encoders.encode_rle:
-        return samples, image, bits
-    return within_bits(samples, bits), image, bits

@@ -3,13 +3,12 @@
 - A codestream of a narrower syntax is one of the wider syntax as well (PS3.5 10.5 to 10.20): lossless JPEG with selection
   value 1 is lossless JPEG; a reversible JPEG 2000 codestream is JPEG 2000; RPCL is one of the orders of HTJ2K; and so on.
 - JPEG XL keeps a JPEG baseline codestream in about 80 % of its size, and gives it back bit for bit (PS3.5 10.22).
+
+The libraries are imported with the first frame that needs them: what is possible is asked for every instance.
 """
 
 from collections.abc import Callable
 
-import imagecodecs
-
-from app.dicom.codecs.encoders import as_extended
 from app.dicom.codecs.jpeg_header import read_jpeg_header
 from app.errors import CodecError
 
@@ -26,17 +25,23 @@ def _jpeg_to_jpeg_xl(codestream: bytes) -> bytes:
     end = codestream.rfind(b"\xff\xd9")
     if header.process != _BASELINE or end < header.scan:
         raise CodecError("the frame is not a whole codestream of JPEG baseline")
+    import imagecodecs
+
     # What pads a fragment is no part of the codestream.
     return bytes(imagecodecs.jpegxl_encode_jpeg(codestream[: end + 2], usecontainer=True, numthreads=1))
 
 
 def _jpeg_xl_to_jpeg(codestream: bytes) -> bytes:
+    import imagecodecs
+
     return bytes(imagecodecs.jpegxl_decode_jpeg(codestream))  # type: ignore[call-arg]  # the stub is wrong
 
 
 def _baseline_to_extended(codestream: bytes) -> bytes:
     if read_jpeg_header(codestream).process != _BASELINE:
         raise CodecError("the frame is not a codestream of JPEG baseline")
+    from app.dicom.codecs.encoders import as_extended
+
     return as_extended(codestream)
 
 

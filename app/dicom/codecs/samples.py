@@ -33,18 +33,13 @@ def sample_shape(image: ImagePixel) -> tuple[int, ...]:
     return shape if image.samples_per_pixel == 1 else (*shape, image.samples_per_pixel)
 
 
-def described_sign_bit(image: ImagePixel) -> int:
-    """Number (from 1) of the bit that holds the sign, for codestreams that do not know signs."""
-    return min(max(image.high_bit + 1, image.bits_stored), image.bits_allocated)
-
-
 def coded_sign_bit(image: ImagePixel, samples: Samples, precision: int) -> int:
     """The same for samples that were coded as unsigned ones of `precision` bits.
 
     It is the highest of all where bits beyond the described ones are in use: then the values themselves have that many, or
     their sign is repeated in each, and both end there.
     """
-    described = described_sign_bit(image)
+    described = image.sign_bit
     if image.pixel_representation == 1 and precision > described and samples.dtype.kind == "u" and samples.size:
         return precision if int(samples.max()) >> described else described
     return described
@@ -111,7 +106,7 @@ def value_bits(image: ImagePixel, samples: Samples, largest: int) -> int:
     Nothing above the high bit is part of a value (PS3.5 8.1.1), but old images keep overlays there: where `largest` bits can
     be coded, they are not lost. A signed sample fits when its sign is repeated in all bits above.
     """
-    bits = described_sign_bit(image)
+    bits = image.sign_bit
     if bits >= min(image.bits_allocated, largest) or not samples.size:
         return bits
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if samples.dtype.kind == "i" else (0, (1 << bits) - 1)

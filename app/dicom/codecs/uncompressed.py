@@ -22,3 +22,9 @@ def decode_deflated(codestream: bytes, image: ImagePixel, result: ImagePixel) ->
     if not inflater.eof or not size <= len(frame) <= size + size % 2:
         raise CodecError("the deflated frame is not of the size that its description asks for")
     return frame[:size]
+
+
+def encode_deflated(frame: bytes) -> bytes:
+    """A native frame, deflated without a header (PS3.5 A.4.13, RFC 1951)."""
+    compressor = zlib.compressobj(6, wbits=-zlib.MAX_WBITS)
+    return compressor.compress(frame) + compressor.flush()

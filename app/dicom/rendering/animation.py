@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from app.dicom.instance import DicomJson
 from app.dicom.rendering.attribute_reader import AttributeReader
 from app.dicom.rendering.gif import encode_gif
+from app.dicom.rendering.media_types import ANIMATION_MEDIA_TYPES
 from app.errors import NotAcceptable
 
-ANIMATION_MEDIA_TYPES = ("image/gif",)
 _DEFAULT_FRAME_TIME = 100.0  # milliseconds
 
 

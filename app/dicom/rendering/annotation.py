@@ -7,9 +7,7 @@ from PIL import ImageDraw
 from app.dicom.rendering.attribute_reader import AttributeReader
 from app.dicom.rendering.functional_groups import frame_text
 from app.dicom.rendering.lettering import as_drawable, draw_lines, fitting_font, lines_of, text_size
-
-PATIENT, TECHNIQUE = "patient", "technique"
-SUPPORTED_ANNOTATIONS = (PATIENT, TECHNIQUE)
+from app.dicom.rendering.parameters import PATIENT, TECHNIQUE
 
 _MARGIN = 0.01  # of the edge
 _MAX_VALUE_LENGTH = 64

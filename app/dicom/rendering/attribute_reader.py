@@ -5,17 +5,15 @@ Nothing that a data set holds makes a reader fail: what is missing, of the wrong
 
 import binascii
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.dicom.character_sets import decode_text
 from app.dicom.instance import DicomJson
 
-_NUMBER_TYPES = {"US": "<u2", "SS": "<i2", "UL": "<u4", "SL": "<i4", "FL": "<f4", "FD": "<f8", "OW": "<u2", "OF": "<f4"}
+_NUMBER_TYPES = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "OW": "H", "OF": "f"}  # of struct
 MAX_NUMBERS = 1 << 17  # of one value: twice the longest look-up table
 
 
@@ -91,8 +89,8 @@ class AttributeReader:
             return None
         values = element.get("Value")
         if isinstance(values, list):
-            numbers = [value for value in values if isinstance(value, int)]
-            return (np.array(numbers[:MAX_NUMBERS], np.int64) & 0xFFFF).astype("<u2").tobytes()
+            numbers = [value & 0xFFFF for value in values if isinstance(value, int)][:MAX_NUMBERS]
+            return struct.pack(f"<{len(numbers)}H", *numbers)
         return self._outside(tag, element)
 
     def _outside(self, tag: str, element: Mapping[str, Any]) -> bytes | None:
@@ -117,9 +115,8 @@ class AttributeReader:
             return ()
         if vr in ("DS", "IS"):
             return [part.strip(" \0") for part in raw.decode("latin-1").split("\\", MAX_NUMBERS)[:MAX_NUMBERS]]
-        kind = np.dtype(_NUMBER_TYPES.get(str(vr), "<u2"))
-        numbers: NDArray[Any] = np.frombuffer(raw, kind, min(len(raw) // kind.itemsize, MAX_NUMBERS))
-        return numbers.tolist()
+        kind = _NUMBER_TYPES.get(str(vr), "H")
+        return struct.unpack_from(f"<{min(len(raw) // struct.calcsize(kind), MAX_NUMBERS)}{kind}", raw)
 
 
 def _text(value: Any) -> str:

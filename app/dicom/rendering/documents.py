@@ -6,7 +6,6 @@ from enum import StrEnum
 
 from app.dicom.instance import DicomJson
 from app.dicom.rendering.attribute_reader import AttributeReader
-from app.dicom.rendering.presentation_state import is_presentation_state
 from app.dicom.rendering.sr_content import is_report
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES, Family
 
@@ -19,6 +18,7 @@ _DOCUMENTS = {
     "1.2.840.10008.5.1.4.1.1.104.4": "model/obj",
     "1.2.840.10008.5.1.4.1.1.104.5": "model/mtl",
 }
+_PRESENTATION_STATES = "1.2.840.10008.5.1.4.1.1.11."
 _LABEL = re.compile(r"[A-Z0-9]{1,16}", re.ASCII)
 
 
@@ -55,6 +55,11 @@ def category_of(attributes: DicomJson, transfer_syntax_uid: str, number_of_frame
     if encapsulated_document(attributes) is not None:
         return Category.DOCUMENT
     return Category.TEXT if is_report(attributes) else Category.NONE
+
+
+def is_presentation_state(sop_class_uid: str) -> bool:
+    """Whether a SOP class is one of presentation states, of any kind."""
+    return sop_class_uid.startswith(_PRESENTATION_STATES)
 
 
 def encapsulated_document(attributes: DicomJson) -> EncapsulatedDocument | None:

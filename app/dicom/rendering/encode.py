@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.dicom.rendering.boxes import wrapped_codestream
 from app.dicom.rendering.gif import encode_gif
+from app.dicom.rendering.media_types import ICC_MEDIA_TYPES
 from app.errors import CodecError, InvalidParameter, NotAcceptable
 
 DEFAULT_QUALITY = 90
@@ -121,7 +122,3 @@ _ENCODERS: dict[str, Callable[[Pixels, int | None, bytes | None], bytes]] = {
     "image/jxl": _jxl,
     "image/jls": _jls,
 }
-# Those that can hold an ICC profile (PS3.18 8.3.5.1.5), and those that are lossy when asked to (8.3.5.1.2).
-ICC_MEDIA_TYPES = ("image/jpeg", "image/png", "image/jp2", "image/jph")
-LOSSY_MEDIA_TYPES = ("image/jpeg", "image/jp2", "image/jph", "image/jxl", "image/jls")
-IMAGE_MEDIA_TYPES = tuple(_ENCODERS)

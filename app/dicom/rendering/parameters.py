@@ -8,6 +8,8 @@ from app.errors import InvalidParameter
 
 MAX_OUTPUT_PIXELS = 1 << 26  # of one rendered image: 8,192 pixels square
 MAX_OUTPUT_EDGE = 32768
+PATIENT, TECHNIQUE = "patient", "technique"
+SUPPORTED_ANNOTATIONS = (PATIENT, TECHNIQUE)
 
 
 class VoiFunction(StrEnum):

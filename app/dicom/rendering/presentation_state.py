@@ -16,7 +16,6 @@ from app.errors import NotAcceptable
 GRAYSCALE_SOFTCOPY = "1.2.840.10008.5.1.4.1.1.11.1"
 COLOR_SOFTCOPY = "1.2.840.10008.5.1.4.1.1.11.2"
 PSEUDO_COLOR_SOFTCOPY = "1.2.840.10008.5.1.4.1.1.11.3"
-_FAMILY = "1.2.840.10008.5.1.4.1.1.11."
 SUPPORTED_PRESENTATION_STATES = (GRAYSCALE_SOFTCOPY, COLOR_SOFTCOPY, PSEUDO_COLOR_SOFTCOPY)
 
 _REFERENCED_SERIES_SEQUENCE, _REFERENCED_IMAGE_SEQUENCE = "00081115", "00081140"
@@ -120,11 +119,6 @@ class PresentationState:
             rotation=self.attributes.integer("00700042") // 90 % 4,
             flips=self.attributes.text("00700041") == "Y",
         )
-
-
-def is_presentation_state(sop_class_uid: str) -> bool:
-    """Whether a SOP class is one of presentation states, of any kind."""
-    return sop_class_uid.startswith(_FAMILY)
 
 
 def read_presentation_state(attributes: DicomJson, bulk: Mapping[str, bytes] | None = None) -> PresentationState:
