@@ -17,7 +17,7 @@ from typing import Protocol
 import asyncpg
 import zstandard
 
-from app.dicom.person_names import fold_name
+from app.dicom.person_names import fold_name, spelling
 from benchmarks.archive_values import (
     DATE_STEP,
     DATES,
@@ -72,7 +72,10 @@ class _Postgresql:
 
 
 def fill_sqlite(path: Path, rows: Rows, *, bulk: bool = False) -> None:
-    """Into a migrated database. `bulk` takes the indexes away meanwhile: nobody else may use the database then."""
+    """Into a migrated database. `bulk` takes the indexes away meanwhile: nobody else may use the database then.
+
+    No statistics are made, for the server makes none.
+    """
     connection = sqlite3.connect(path, isolation_level=None, timeout=60)
     try:
         connection.execute("PRAGMA synchronous=OFF")
@@ -84,8 +87,8 @@ def fill_sqlite(path: Path, rows: Rows, *, bulk: bool = False) -> None:
             for name, _ in indexes:
                 connection.execute(f"DROP INDEX {name}")
         for table, values in _lists():
-            connection.execute(f"CREATE TEMP TABLE {table} (n INTEGER PRIMARY KEY, text TEXT, folded TEXT)")
-            connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", values)
+            connection.execute(f"CREATE TEMP TABLE {table} (n INTEGER PRIMARY KEY, text TEXT, folded TEXT, spelt TEXT)")
+            connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", values)
         base = connection.execute("SELECT coalesce(max(id), 0) FROM studies").fetchone()[0]
         connection.execute("BEGIN")
         for statement in _statements(_Sqlite(), rows, base * 1000 + 10**6):
@@ -94,7 +97,6 @@ def fill_sqlite(path: Path, rows: Rows, *, bulk: bool = False) -> None:
         if bulk:
             for _, sql in indexes:
                 connection.execute(sql)
-        connection.execute("ANALYZE")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         connection.close()
@@ -110,15 +112,11 @@ async def _fill_postgresql(url: str, rows: Rows, bulk: bool) -> None:
     try:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute("SET synchronous_commit = off")
-        indexes = await connection.fetch(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname LIKE 'ix\\_%'"
-        )
-        if bulk:
-            for index in indexes:
-                await connection.execute(f'DROP INDEX "{index["indexname"]}"')
+        back = await _without_indexes(connection) if bulk else []
         for table, values in _lists():
             await connection.execute(
-                f'CREATE TEMP TABLE {table} (n bigint PRIMARY KEY, text text COLLATE "C", folded text COLLATE "C")'
+                f'CREATE TEMP TABLE {table} (n bigint PRIMARY KEY, text text COLLATE "C", folded text COLLATE "C",'
+                f' spelt text COLLATE "C")'
             )
             await connection.copy_records_to_table(table, records=values)
             await connection.execute(f"ANALYZE {table}")
@@ -129,15 +127,38 @@ async def _fill_postgresql(url: str, rows: Rows, bulk: bool) -> None:
             await connection.execute(
                 f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))"
             )
-        if bulk:
-            for index in indexes:
-                await connection.execute(index["indexdef"], timeout=3600)
+        for statement in back:
+            await connection.execute(statement, timeout=3600)
         await connection.execute("VACUUM ANALYZE", timeout=3600)
     finally:
         await connection.close()
 
 
-def _lists() -> Iterable[tuple[str, list[tuple[int, str, str]]]]:
+async def _without_indexes(connection: asyncpg.Connection) -> list[str]:
+    """Takes indexes and constraints away; the statements that bring them back, foreign keys without looking at all rows."""
+    indexes = await connection.fetch(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname LIKE 'ix\\_%'"
+    )
+    constraints = await connection.fetch(
+        "SELECT conrelid::regclass::text AS relation, conname, contype::text, pg_get_constraintdef(oid) AS definition"
+        " FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype IN ('p', 'u', 'f')"
+        " AND conrelid::regclass::text <> 'alembic_version' ORDER BY contype = 'f', conname"
+    )
+    for index in indexes:
+        await connection.execute(f'DROP INDEX "{index["indexname"]}"')
+    for one in reversed(constraints):
+        await connection.execute(f'ALTER TABLE {one["relation"]} DROP CONSTRAINT "{one["conname"]}"')
+    return [
+        *(
+            f'ALTER TABLE {one["relation"]} ADD CONSTRAINT "{one["conname"]}" {one["definition"]}'
+            + (" NOT VALID" if one["contype"] == "f" else "")
+            for one in constraints
+        ),
+        *(index["indexdef"] for index in indexes),
+    ]
+
+
+def _lists() -> Iterable[tuple[str, list[tuple[int, str, str, str]]]]:
     lists: Sequence[tuple[str, Sequence[str]]] = (
         ("bench_surnames", SURNAMES),
         ("bench_first_names", FIRST_NAMES),
@@ -145,7 +166,10 @@ def _lists() -> Iterable[tuple[str, list[tuple[int, str, str]]]]:
         ("bench_modalities", MODALITIES),
     )
     for table, values in lists:
-        yield table, [(place, value, fold_name(value)) for place, value in enumerate(values)]
+        yield (
+            table,
+            [(place, value, fold_name(value), spelling(fold_name(value))) for place, value in enumerate(values)],
+        )
 
 
 def _statements(sql: _Dialect, rows: Rows, base: int) -> list[str]:
@@ -163,7 +187,8 @@ def _statements(sql: _Dialect, rows: Rows, base: int) -> list[str]:
     patient_id, accession = f"'P' || {sql.pad(patient, 8)}", f"'A' || {sql.pad('n.i', 8)}"
     return [
         f"CREATE TEMP TABLE bench_numbers AS {numbers} SELECT n.i AS i, s.text AS surname, s.folded AS folded_surname,"
-        f" f.text AS first_name, f.folded AS folded_first_name, d.text AS date, m.text AS modality {drawn}",
+        " s.spelt AS spelt_surname, f.text AS first_name, f.folded AS folded_first_name, f.spelt AS spelt_first_name,"
+        f" d.text AS date, m.text AS modality {drawn}",
         "INSERT INTO studies (id, study_instance_uid, study_date, study_time, accession_number, study_id, patient_id,"
         " patient_name_alphabetic, referring_physician_name_alphabetic, attributes, created_at, updated_at)"
         f" SELECT {base} + n.i, {study_uid}, date, '101112.000000', {accession}, 'S0000001', {patient_id},"
@@ -199,7 +224,11 @@ def _attribute_values(base: int) -> list[str]:
     """What app.dicom.attribute_levels makes searchable of such a study: a fixed part, and the words of the name."""
     columns = "INSERT INTO attribute_values (level, owner_id, path, value, study_date)"
     fixed = (("00081030", "'CT ABDOMEN PELVIS W CONTRAST'"), ("00100030", "'19560708'"), ("00100040", "'O'"))
-    words = (("00100010~word", "folded_surname"), ("00100010~word", "folded_first_name"))
+    words = tuple(
+        (f"00100010~{kind}", f"{form}_{part}")
+        for kind, form in (("word", "folded"), ("spelling", "spelt"))
+        for part in ("surname", "first_name")
+    )
     return [
         f"{columns} SELECT 0, {base} + i, '{path}', {value}, date FROM bench_numbers"
         for path, value in (*fixed, *words)

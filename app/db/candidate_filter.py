@@ -1,21 +1,24 @@
 """Keys that no index serves: the prepared data sets of the candidates that the other keys leave are compared with them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from sqlalchemy import Select, select
-
-from app.db.any_of import any_of
-from app.db.engine import Database, reading
+from app.db.engine import Database
 from app.db.prepared_json import attributes_from_row, metadata_from_row
-from app.db.tables import instances, series, studies
+from app.db.search_reader import Row, rows_of
+from app.db.search_statements import chosen
 from app.dicom.attributes import level_of
 from app.dicom.instance import DicomJson
 from app.dicom.matching import AttributeMatch, Level, SearchQuery
 from app.dicom.matching_values import documents_match
 
 _BATCH = 200
+_OWN = {Level.STUDY: "studies", Level.SERIES: "series", Level.INSTANCE: "instances"}
+_PREPARED = {
+    Level.STUDY: "studies.attributes",
+    Level.SERIES: "series.attributes",
+    Level.INSTANCE: "instances.metadata",
+}
 
 
 async def filter_candidates(
@@ -25,43 +28,26 @@ async def filter_candidates(
 
     Reads in batches, holding no connection while comparing; the comparing is done in a thread.
     """
-    levels = {level_of(key.path.tags[0]) for key in keys}
+    levels = sorted({level_of(key.path.tags[0]) for key in keys})
+    columns = ", ".join([f"{_OWN[query.level]}.id", *(_PREPARED[level] for level in levels)])
     matching: set[int] = set()
     for first in range(0, len(candidates), _BATCH):
-        statement = _documents(db, query.level, levels, candidates[first : first + _BATCH])
-        async with reading(db) as connection:
-            rows = (await connection.execute(statement)).mappings().all()
+        statement = chosen(db.dialect, query.level, candidates[first : first + _BATCH], columns)
+        rows = await rows_of(db, statement)
         matching |= await asyncio.to_thread(_matching, rows, levels, keys, query)
     return [candidate for candidate in candidates if candidate in matching]
 
 
-def _documents(db: Database, level: Level, levels: set[Level], ids: Sequence[int]) -> Select[Any]:
-    """Rows of the id and, per level that is asked, its prepared JSON."""
-    columns: list[Any] = []
-    if Level.STUDY in levels:
-        columns.append(studies.c.attributes.label(Level.STUDY.value))
-    if Level.SERIES in levels:
-        columns.append(series.c.attributes.label(Level.SERIES.value))
-    if Level.INSTANCE in levels:
-        columns.append(instances.c.metadata.label(Level.INSTANCE.value))
-    if level is Level.STUDY:
-        return select(studies.c.id, *columns).where(any_of(db.dialect, studies.c.id, ids))
-    if level is Level.SERIES:
-        joined = series.join(studies, studies.c.id == series.c.study_id)
-        return select(series.c.id, *columns).select_from(joined).where(any_of(db.dialect, series.c.id, ids))
-    joined = instances.join(series, series.c.id == instances.c.series_id)
-    joined = joined.join(studies, studies.c.id == series.c.study_id)
-    return select(instances.c.id, *columns).select_from(joined).where(any_of(db.dialect, instances.c.id, ids))
-
-
-def _matching(rows: Sequence[Any], levels: set[Level], keys: Sequence[AttributeMatch], query: SearchQuery) -> set[int]:
+def _matching(
+    rows: Sequence[Row], levels: Sequence[Level], keys: Sequence[AttributeMatch], query: SearchQuery
+) -> set[int]:
     found = set()
     for row in rows:
-        documents = {level: _document(row, level) for level in levels}
+        documents = {level: _document(stored, level) for level, stored in zip(levels, row[1:], strict=True)}
         if documents_match(documents, keys, fuzzy=query.fuzzy, timezone=query.timezone):
-            found.add(row["id"])
+            found.add(row[0])
     return found
 
 
-def _document(row: Mapping[str, Any], level: Level) -> DicomJson:
-    return metadata_from_row(row[level.value]) if level is Level.INSTANCE else attributes_from_row(row[level.value])
+def _document(stored: bytes, level: Level) -> DicomJson:
+    return metadata_from_row(stored) if level is Level.INSTANCE else attributes_from_row(stored)

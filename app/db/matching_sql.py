@@ -5,16 +5,17 @@ alone (no column, no rows in attribute_values; several keys within one sequence;
 `Matching.filter_keys`, with a condition that leaves no match out where there is one.
 """
 
+# ruff: noqa: S608 - every name in these statements is of app.db; values are bound
+
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
 
-from sqlalchemy import ColumnElement, FromClause, false, func, not_, select, true
-
+from app.db import wide_keys
 from app.db.engine import Dialect
+from app.db.sql_text import FALSE, TRUE, Sql, all_of, joined, none_of, sql
 from app.db.stored_value_conditions import StoredValues
-from app.db.tables import attribute_values, instances, series, studies, study_modalities
 from app.db.value_conditions import (
     date_condition,
     date_time_condition,
@@ -23,6 +24,7 @@ from app.db.value_conditions import (
     text_condition,
     widened,
 )
+from app.db.wide_keys import WideKey
 from app.dicom.attributes import LEVEL_NUMBER, SEARCHABLE, is_indexable, keyword_path, level_of, stored_path
 from app.dicom.date_times import offset_minutes
 from app.dicom.matching import (
@@ -32,6 +34,7 @@ from app.dicom.matching import (
     EmptyValue,
     Level,
     MultipleValues,
+    Range,
     Rule,
     SearchQuery,
     SingleValue,
@@ -41,7 +44,6 @@ from app.dicom.matching import (
 from app.dicom.matching_values import partner_tag, simplified
 from app.errors import InvalidQuery
 
-Condition = ColumnElement[bool]
 MAX_PATTERNS = 32
 Keys = Sequence[AttributeMatch]
 
@@ -50,40 +52,39 @@ _SOP_CLASSES_IN_STUDY, _STUDY_SERIES, _STUDY_INSTANCES = "00080062", "00201206",
 _AVAILABILITY = "00080056"
 
 _TEXT_COLUMNS = {
-    "0020000D": studies.c.study_instance_uid,
-    "00080050": studies.c.accession_number,
-    "00200010": studies.c.study_id,
-    "00100020": studies.c.patient_id,
-    "00080201": studies.c.timezone_offset,
-    "0020000E": series.c.series_instance_uid,
-    "00080060": series.c.modality,
-    "00080018": instances.c.sop_instance_uid,
-    "00080016": instances.c.sop_class_uid,
-    "00083002": instances.c.transfer_syntax_uid,
+    "0020000D": "studies.study_instance_uid",
+    "00080050": "studies.accession_number",
+    "00200010": "studies.study_id",
+    "00100020": "studies.patient_id",
+    "00080201": "studies.timezone_offset",
+    "0020000E": "series.series_instance_uid",
+    "00080060": "series.modality",
+    "00080018": "instances.sop_instance_uid",
+    "00080016": "instances.sop_class_uid",
+    "00083002": "instances.transfer_syntax_uid",
 }
 _NUMBER_COLUMNS = {
-    "00200011": series.c.series_number,
-    "00200013": instances.c.instance_number,
-    "00201209": series.c.number_of_instances,
+    "00200011": "series.series_number",
+    "00200013": "instances.instance_number",
+    "00201209": "series.number_of_instances",
 }
 _DATE_COLUMNS = {
-    "00080020": studies.c.study_date,
-    "00080030": studies.c.study_time,
-    "00400244": series.c.performed_procedure_step_start_date,
-    "00400245": series.c.performed_procedure_step_start_time,
+    "00080020": "studies.study_date",
+    "00080030": "studies.study_time",
+    "00400244": "series.performed_procedure_step_start_date",
+    "00400245": "series.performed_procedure_step_start_time",
 }
+# Of studies: one column per component group.
 _NAME_COLUMNS = {
-    "00100010": (
-        studies.c.patient_name_alphabetic,
-        studies.c.patient_name_ideographic,
-        studies.c.patient_name_phonetic,
-    ),
+    "00100010": ("patient_name_alphabetic", "patient_name_ideographic", "patient_name_phonetic"),
     "00080090": (
-        studies.c.referring_physician_name_alphabetic,
-        studies.c.referring_physician_name_ideographic,
-        studies.c.referring_physician_name_phonetic,
+        "referring_physician_name_alphabetic",
+        "referring_physician_name_ideographic",
+        "referring_physician_name_phonetic",
     ),
 }
+# Of studies, with an index.
+_PATTERN_COLUMNS = {"00080050": "accession_number", "00200010": "study_id", "00100020": "patient_id"}
 # Keys that few studies, series or instances share.
 _SELECTIVE_OF_STUDY = frozenset({"0020000D", "00080050", "00200010", "00100020", "00100010", "00080090"})
 _SELECTIVE_BELOW_STUDY = frozenset({"0020000E", "00080018", "00080016"})
@@ -91,15 +92,18 @@ _SELECTIVE_BELOW_STUDY = frozenset({"0020000E", "00080018", "00080016"})
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """A side table from whose index the studies come in the order of the results, each once."""
+    """A side table from whose index the studies come in the order of the results, each once: its name and columns."""
 
-    table: FromClause
-    study_id: ColumnElement[int]
-    study_date: ColumnElement[str]
+    table: str
+    study_id: str
+
+    @property
+    def study_date(self) -> str:
+        return f"{self.table}.study_date"
 
 
-_BY_MODALITY = Lead(study_modalities, study_modalities.c.study_id, study_modalities.c.study_date)
-_BY_VALUE = Lead(attribute_values, attribute_values.c.owner_id, attribute_values.c.study_date)
+_BY_MODALITY = Lead("study_modalities", "study_modalities.study_id")
+_BY_VALUE = Lead("attribute_values", "attribute_values.owner_id")
 
 
 @dataclass(slots=True)
@@ -109,23 +113,34 @@ class Matching:
     conditions   to be joined by AND
     filter_keys  to be evaluated against the candidates' data sets
     lead         the side table that the conditions name and that has to be joined; None mostly
+    wide         the key that conditions hold only by its `filter`; none but the dates of studies stands beside it
+    dates        those dates, as conditions on study_date
+    lists        selects of owners that conditions go through, by path: better looked up one by one if they are long
     from_studies whether to look at the studies first, then at their series and instances: no key below is selective
     """
 
-    conditions: list[Condition] = field(default_factory=list)
+    conditions: list[Sql] = field(default_factory=list)
     filter_keys: list[AttributeMatch] = field(default_factory=list)
     lead: Lead | None = None
+    wide: WideKey | None = None
+    dates: list[Sql] = field(default_factory=list)
+    lists: dict[str, Sql] = field(default_factory=dict)
     from_studies: bool = True
 
 
-def matching_of(query: SearchQuery, dialect: Dialect, searchable: Sequence[AttributePath] = ()) -> Matching:
+def matching_of(
+    query: SearchQuery,
+    dialect: Dialect,
+    searchable: Sequence[AttributePath] = (),
+    broad: frozenset[str] = frozenset(),
+) -> Matching:
     """Everything that the keys and the scope of a search say.
 
-    searchable: paths that attribute_values holds besides the default ones.
+    searchable  paths that attribute_values holds besides the default ones
+    broad       those of `lists` that are long
     Raises InvalidQuery for a key of more than MAX_PATTERNS names or patterns.
     """
-    indexed = {stored_path(path) for paths in SEARCHABLE.values() for path in paths}
-    indexed |= {stored_path(path) for path in searchable if is_indexable(path)}
+    indexed = _indexed(tuple(searchable))
     keys = [AttributeMatch(match.path, simplified(match.rule)) for match in query.matches]
     keys = [match for match in keys if not isinstance(match.rule, Universal)]
     for match in keys:
@@ -133,19 +148,33 @@ def matching_of(query: SearchQuery, dialect: Dialect, searchable: Sequence[Attri
     valued = [match for match in keys if not isinstance(match.rule, EmptyValue)]
     in_sequence = Counter(match.path.tags[0] for match in valued if len(match.path.tags) > 1)
     is_zoned = offset_minutes(query.timezone) is not None
+    if (wide := _wide(query, keys, indexed, dialect)) is not None:
+        dates = [date_condition("study_date", key.rule, "DA") for key in keys if key.path.tags == STUDY_DATE]
+        walked = [date_condition("studies.study_date", key.rule, "DA") for key in keys if key.path.tags == STUDY_DATE]
+        return Matching([*walked, wide.filter], wide=wide, dates=dates)
     lead = _lead(query, keys, indexed)
     is_narrow = query.study_instance_uid is not None or any(key.path.tags[0] in _SELECTIVE_OF_STUDY for key in valued)
-    compiler = _Compiler(dialect, indexed, lead, len(keys) == 1, StoredValues(dialect, is_narrow, query.fuzzy))
+    compiler = _Compiler(dialect, indexed, lead, len(keys) == 1, StoredValues(dialect, is_narrow, query.fuzzy, broad))
     matching = Matching(lead=lead, from_studies=not any(_is_selective_below(key, indexed) for key in valued))
     for match in keys:
         is_moved = is_zoned and match.path.vr in ("DA", "TM") and not isinstance(match.rule, EmptyValue)
         condition, is_exact = compiler.condition(match, is_moved=is_moved)
         if condition is not None:
             matching.conditions.append(condition)
+        stored = stored_path(match.path)
+        if lead is None and stored in indexed - broad and (owners := compiler.stored.listed(match.path, match.rule)):
+            matching.lists[stored] = owners
         if not is_exact or (in_sequence[match.path.tags[0]] > 1 and match in valued):
             matching.filter_keys.append(match)
     matching.conditions += _scope(query)
     return matching
+
+
+@lru_cache(maxsize=8)
+def _indexed(searchable: tuple[AttributePath, ...]) -> frozenset[str]:
+    """How attribute_values names what it holds."""
+    paths = [path for paths in SEARCHABLE.values() for path in paths]
+    return frozenset(map(stored_path, [*paths, *filter(is_indexable, searchable)]))
 
 
 def _refuse_too_many(match: AttributeMatch) -> None:
@@ -159,19 +188,19 @@ def _refuse_too_many(match: AttributeMatch) -> None:
             raise InvalidQuery(f"{keyword_path(match.path)} takes at most {MAX_PATTERNS} names or patterns")
 
 
-def _scope(query: SearchQuery) -> Iterable[Condition]:
+def _scope(query: SearchQuery) -> Iterable[Sql]:
     if query.study_instance_uid is not None:
-        yield studies.c.study_instance_uid == query.study_instance_uid
+        yield sql("studies.study_instance_uid = ?", query.study_instance_uid)
     if query.series_instance_uid is not None:
-        yield series.c.series_instance_uid == query.series_instance_uid
+        yield sql("series.series_instance_uid = ?", query.series_instance_uid)
 
 
-def _is_selective_below(match: AttributeMatch, indexed: set[str]) -> bool:
+def _is_selective_below(match: AttributeMatch, indexed: frozenset[str]) -> bool:
     tag = match.path.tags[0]
     return tag in _SELECTIVE_BELOW_STUDY or (level_of(tag) is not Level.STUDY and stored_path(match.path) in indexed)
 
 
-def _lead(query: SearchQuery, keys: Keys, indexed: set[str]) -> Lead | None:
+def _lead(query: SearchQuery, keys: Keys, indexed: frozenset[str]) -> Lead | None:
     """The side table that gives the results in their order: for one modality or one other value that is all a search asks,
     apart from a study date. Whoever asks for more is served by the index of that more."""
     others = [match for match in keys if match.path.tags != STUDY_DATE or isinstance(match.rule, EmptyValue)]
@@ -185,15 +214,33 @@ def _lead(query: SearchQuery, keys: Keys, indexed: set[str]) -> Lead | None:
     return _BY_VALUE if is_single and query.level is Level.STUDY else None
 
 
+def _wide(query: SearchQuery, keys: Keys, indexed: frozenset[str], dialect: Dialect) -> WideKey | None:
+    """The only key of a search for studies, apart from a study date, if nobody can know how many it fits."""
+    others = [
+        match for match in keys if match.path.tags != STUDY_DATE or not isinstance(match.rule, SingleValue | Range)
+    ]
+    if query.level is not Level.STUDY or query.timezone is not None or len(others) != 1 or len(others[0].path.tags) > 1:
+        return None
+    (match,), tag = others, others[0].path.tags[0]
+    if tag in _NAME_COLUMNS and isinstance(match.rule, SingleValue | Wildcard):
+        return wide_keys.of_name(match.path, _NAME_COLUMNS[tag], match.rule, dialect, fuzzy=query.fuzzy)
+    if not isinstance(match.rule, Wildcard):
+        return None
+    if tag in _PATTERN_COLUMNS:
+        return wide_keys.of_column(_PATTERN_COLUMNS[tag], match.rule, dialect)
+    is_stored = stored_path(match.path) in indexed and level_of(tag) is Level.STUDY and tag not in _TEXT_COLUMNS
+    return wide_keys.of_stored_value(match, match.rule, dialect) if is_stored else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiler:
     dialect: Dialect
-    indexed: set[str]
+    indexed: frozenset[str]
     lead: Lead | None
     single_key: bool
     stored: StoredValues
 
-    def condition(self, match: AttributeMatch, *, is_moved: bool) -> tuple[Condition | None, bool]:
+    def condition(self, match: AttributeMatch, *, is_moved: bool) -> tuple[Sql | None, bool]:
         """The condition of a key and whether it says all. is_moved: the key is in another zone than the objects."""
         path, rule = match.path, match.rule
         if is_moved:
@@ -208,18 +255,18 @@ class _Compiler:
         if stored_path(path) not in self.indexed:
             return None, False
         if self.lead is _BY_VALUE:
-            rows = attribute_values.c
-            value = stored_value_condition(rows.value, rule, path.vr, self.dialect)
-            return (rows.level == LEVEL_NUMBER[Level.STUDY]) & (rows.path == stored_path(path)) & value, True
+            value = stored_value_condition("attribute_values.value", rule, path.vr, self.dialect)
+            level = f"attribute_values.level = {LEVEL_NUMBER[Level.STUDY]}"
+            return all_of([sql(f"{level} AND attribute_values.path = ?", stored_path(path)), value]), True
         return self.stored.condition(path, rule), not (path.vr == "PN" and _names_groups(rule))
 
-    def _column(self, match: AttributeMatch) -> Condition | None:
+    def _column(self, match: AttributeMatch) -> Sql | None:
         """The condition of an attribute that has columns."""
         tag, rule, vr = match.path.tags[0], match.rule, match.path.vr
         if tag in _TEXT_COLUMNS:
             condition = text_condition(_TEXT_COLUMNS[tag], rule, vr, self.dialect)
             if self.lead is _BY_MODALITY and match.path.tags == MODALITY:
-                condition &= text_condition(study_modalities.c.modality, rule, vr, self.dialect)
+                condition = all_of([condition, text_condition("study_modalities.modality", rule, vr, self.dialect)])
             return condition
         if tag in _NUMBER_COLUMNS:
             return number_condition(_NUMBER_COLUMNS[tag], rule, self.dialect)
@@ -233,42 +280,39 @@ class _Compiler:
             return self.stored.name_condition(match.path, _NAME_COLUMNS[tag], rule)
         return self._of_the_study(tag, rule, vr)
 
-    def _date_column(self, tag: str) -> ColumnElement[str]:
+    def _date_column(self, tag: str) -> str:
         """The study date is kept beside the leading value, too, where the index has it."""
         return self.lead.study_date if self.lead and (tag,) == STUDY_DATE else _DATE_COLUMNS[tag]
 
-    def _of_the_study(self, tag: str, rule: Rule, vr: str) -> Condition | None:
+    def _of_the_study(self, tag: str, rule: Rule, vr: str) -> Sql | None:
         """What is known of a study by its series and instances."""
         if (tag,) == MODALITIES_IN_STUDY:
             return self._modalities(rule, vr)
         if tag == _SOP_CLASSES_IN_STUDY:
             if isinstance(rule, EmptyValue):
-                return false()  # there is no study without instances
-            members = instances.alias()
-            condition = text_condition(members.c.sop_class_uid, rule, vr, self.dialect)
-            return studies.c.id.in_(select(members.c.study_id).where(condition))
+                return FALSE  # there is no study without instances
+            condition = text_condition("sop_class_uid", rule, vr, self.dialect)
+            return joined(["studies.id IN (SELECT study_id FROM instances WHERE", condition, ")"])
         if tag in (_STUDY_SERIES, _STUDY_INSTANCES):
-            members = series.alias()
-            total: ColumnElement[Any] = func.coalesce(func.sum(members.c.number_of_instances), 0)
-            number = select(func.count() if tag == _STUDY_SERIES else total).select_from(members)
-            number = number.where(members.c.study_id == studies.c.id).correlate(studies)
-            return number_condition(number.scalar_subquery(), rule, self.dialect)
+            total = "CAST(coalesce(sum(counted.number_of_instances), 0) AS bigint)"
+            number = "count(*)" if tag == _STUDY_SERIES else total
+            column = f"(SELECT {number} FROM series counted WHERE counted.study_id = studies.id)"
+            return number_condition(column, rule, self.dialect)
         if tag == _AVAILABILITY:
             singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
-            return true() if SingleValue("ONLINE") in singles else false()
+            return TRUE if SingleValue("ONLINE") in singles else FALSE
         return None
 
-    def _modalities(self, rule: Rule, vr: str) -> Condition:
+    def _modalities(self, rule: Rule, vr: str) -> Sql:
         if self.lead is _BY_MODALITY:
-            return text_condition(study_modalities.c.modality, rule, vr, self.dialect)
-        rows = study_modalities.alias()
-        of_study = rows.c.study_id == studies.c.id
+            return text_condition("study_modalities.modality", rule, vr, self.dialect)
+        of_study = "EXISTS (SELECT 1 FROM study_modalities known WHERE known.study_id = studies.id AND"
         if isinstance(rule, EmptyValue):
-            return not_(select(rows.c.study_id).where(of_study, rows.c.modality != "").correlate(studies).exists())
-        condition = text_condition(rows.c.modality, rule, vr, self.dialect)
+            return none_of(sql(f"{of_study} known.modality <> '')"))
+        condition = text_condition("known.modality", rule, vr, self.dialect)
         if self.single_key:
-            return studies.c.id.in_(select(rows.c.study_id).where(condition))
-        return select(rows.c.study_id).where(of_study, condition).correlate(studies).exists()
+            return joined(["studies.id IN (SELECT known.study_id FROM study_modalities known WHERE", condition, ")"])
+        return joined([of_study, condition, ")"])
 
 
 def _names_groups(rule: Rule) -> bool:

@@ -1,11 +1,14 @@
 """Reading the JSON that was prepared when an instance came in."""
 
+import threading
 from typing import Any
 
 import orjson
 import zstandard
 
 from app.dicom.instance import INSTANCE_URL_MARK
+
+_of_thread = threading.local()
 
 
 def attributes_from_row(stored: bytes) -> dict[str, Any]:
@@ -16,6 +19,14 @@ def attributes_from_row(stored: bytes) -> dict[str, Any]:
 
 def metadata_from_row(stored: bytes) -> dict[str, Any]:
     """The data set of `instances.metadata`. Its BulkDataURIs lack the instance they begin with: not to be shown."""
-    text = zstandard.ZstdDecompressor().decompress(stored)
+    decompressor = getattr(_of_thread, "decompressor", None)
+    if decompressor is None:
+        decompressor = _of_thread.decompressor = zstandard.ZstdDecompressor()
+    text = decompressor.decompress(stored)
     value: dict[str, Any] = orjson.loads(text.replace(INSTANCE_URL_MARK, b""))
     return value
+
+
+def instance_from_row(stored: bytes) -> dict[str, Any]:
+    """The data set of `instances.attributes`, or of `instances.metadata` where the former is unknown."""
+    return attributes_from_row(stored) if stored.startswith(b"{") else metadata_from_row(stored)

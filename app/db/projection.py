@@ -43,49 +43,56 @@ class Projection:
     level: Level
     of: dict[Level, LevelProjection]
 
-    def returns(self, tag: str) -> bool:
-        """Whether an attribute is returned by name."""
-        return any(tag in level.required or tag in level.known for level in self.of.values())
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What of a search decides what its results hold: equal for all searches that return the same.
+
+    paths  match keys and includes
+    """
+
+    level: Level
+    in_study: bool
+    in_series: bool
+    everything: bool
+    paths: tuple[AttributePath, ...]
 
 
-def default_levels(query: SearchQuery) -> tuple[Level, ...]:
-    """The levels whose default attributes are returned (PS3.18 sections 10.6.3.3.1 to 10.6.3.3.3)."""
-    levels = [query.level]
-    if query.level is Level.INSTANCE and query.series_instance_uid is None:
-        levels.append(Level.SERIES)
-    if query.level is not Level.STUDY and query.study_instance_uid is None:
-        levels.append(Level.STUDY)
-    return tuple(levels)
-
-
-def projection_of(query: SearchQuery) -> Projection:
-    """What a search returns."""
-    chosen = {level: LevelProjection() for level in Level if LEVEL_NUMBER[level] <= LEVEL_NUMBER[query.level]}
-    for level in default_levels(query):
-        _add_defaults(chosen[level], level)
-        chosen[level].everything = query.include_all
-    for path in _asked(query):
-        wanted = chosen.get(level_of(path.tags[0]))
-        if wanted is not None:
-            _add(wanted, path)
-    for wanted in chosen.values():
-        for tag in wanted.required.keys() & wanted.nested.keys():
-            if wanted.required[tag] == "SQ" and _is_asked_whole(query, tag):
-                del wanted.nested[tag]
-    return Projection(query.level, chosen)
-
-
-def _asked(query: SearchQuery) -> list[AttributePath]:
+def returned_by(query: SearchQuery) -> Returned:
     paths = list(query.includes)
     for match in query.matches:
         paths.append(match.path)
         if isinstance(match.rule, DateTimeRange):
             paths.append(match.rule.time_path)
-    return paths
+    in_study, in_series = query.study_instance_uid is not None, query.series_instance_uid is not None
+    return Returned(query.level, in_study, in_series, query.include_all, tuple(paths))
 
 
-def _is_asked_whole(query: SearchQuery, tag: str) -> bool:
-    return any(path.tags == (tag,) for path in _asked(query))
+def _default_levels(returned: Returned) -> tuple[Level, ...]:
+    """The levels whose default attributes are returned (PS3.18 sections 10.6.3.3.1 to 10.6.3.3.3)."""
+    levels = [returned.level]
+    if returned.level is Level.INSTANCE and not returned.in_series:
+        levels.append(Level.SERIES)
+    if returned.level is not Level.STUDY and not returned.in_study:
+        levels.append(Level.STUDY)
+    return tuple(levels)
+
+
+def projection_of(returned: Returned) -> Projection:
+    """What a search returns."""
+    chosen = {level: LevelProjection() for level in Level if LEVEL_NUMBER[level] <= LEVEL_NUMBER[returned.level]}
+    for level in _default_levels(returned):
+        _add_defaults(chosen[level], level)
+        chosen[level].everything = returned.everything
+    for path in returned.paths:
+        wanted = chosen.get(level_of(path.tags[0]))
+        if wanted is not None:
+            _add(wanted, path)
+    for wanted in chosen.values():
+        for tag in wanted.required.keys() & wanted.nested.keys():
+            if wanted.required[tag] == "SQ" and any(path.tags == (tag,) for path in returned.paths):
+                del wanted.nested[tag]
+    return Projection(returned.level, chosen)
 
 
 def _add_defaults(wanted: LevelProjection, level: Level) -> None:

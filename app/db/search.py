@@ -1,35 +1,31 @@
-"""Search: from a SearchQuery to one page of results (PS3.18 section 10.6, PS3.4 C.4.1.3.1.1).
-
-Order of the results, total and unchanged while the content is:
-
-    studies    Study Date, newest first, then the latest stored first
-    series     as their studies; within a study by Series Number (unknown last), then Series Instance UID
-    instances  as their series; within a series by Instance Number (unknown last), then SOP Instance UID
-
-The index on (study_date desc, id desc) gives that order without sorting; so does every index of studies behind its key.
-"""
+"""Search: from a SearchQuery to one page of results (PS3.18 section 10.6, PS3.4 C.4.1.3.1.1)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Join, Select, func, literal, select
-
-from app.db.any_of import any_of
+from app.db import search_statements as statements
 from app.db.candidate_filter import filter_candidates
-from app.db.engine import Database
-from app.db.join_order import InOrder
-from app.db.matching_sql import Lead, Matching, matching_of
-from app.db.projection import projection_of
-from app.db.search_reader import mappings_of
-from app.db.search_rows import results_of, row_columns
-from app.db.tables import instances, series, studies
+from app.db.engine import Database, Dialect
+from app.db.matching_sql import Matching, matching_of
+from app.db.projection import Returned, projection_of, returned_by
+from app.db.search_reader import Row, rows_of
+from app.db.search_rows import RowReader
+from app.db.sql_text import Sql
+from app.db.wide_keys import WideKey
 from app.dicom.matching import Level, SearchQuery
 
 _MAX_OFFSET = 2**62
+# So far into its matches a wide key is counted to its end.
+_MAX_WIDE = 50_000
+# What lies behind the page is counted up to here: sorting twice as much would take as long as all the rest.
+_WIDE_COUNT_CAP = 5_000
+# Of a longer list of owners, some are soon met among the newest studies.
+_LONG_LIST = 5_000
 # Results of fewer rows are put together faster than a thread is reached.
-_ROWS_PER_TURN = 50
+_ROWS_PER_TURN = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +65,65 @@ async def search(
     limit = max_results if query.limit is None else min(query.limit, max_results)
     offset = min(query.offset, _MAX_OFFSET)
     matching = matching_of(query, db.dialect, db.searchable)
+    if matching.lists:
+        broad = await _broad(db, matching.lists)
+        matching = matching_of(query, db.dialect, db.searchable, broad) if broad else matching
     if matching.filter_keys:
         return await _filtered(db, query, matching, limit, offset, candidate_cap)
-    wanted = _ids(query.level, matching).limit(limit + 1).offset(offset)
-    results = await _results(db, query, wanted) if limit else []
-    if limit and len(results) <= limit:
-        total = offset + len(results) if results or not offset else None
-        return SearchPage(results, total, 0, True, False)
-    page = results[:limit]
-    remaining = await _count_behind(db, query.level, matching, offset + len(page), count_cap)
+    if matching.wide and offset <= _MAX_WIDE:
+        return await _wide(db, query, matching, matching.wide, limit, offset, min(count_cap, _WIDE_COUNT_CAP))
+    reader = _reader_of(returned_by(query), db.dialect)
+    place: tuple[str, int] | int = offset
+    found: list[Row] = []
+    if limit:
+        found = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit + 1, offset))
+        if len(found) <= limit:
+            total = offset + len(found) if found or not offset else None
+            return SearchPage(await _results(reader, found), total, 0, True, False)
+        place = offset + limit
+        if query.level is Level.STUDY and offset > count_cap:
+            place = (found[limit - 1][0], found[limit - 1][1])
+    rows = await rows_of(db, statements.count(db.dialect, query.level, matching, count_cap + 1, behind=place))
+    remaining = int(rows[0][0])
+    results = await _results(reader, found[:limit])
     is_exact = remaining <= count_cap
     # Behind the end of the matches nobody has counted how many there are.
-    total = offset + len(page) + remaining if is_exact and (remaining or not offset) else None
+    total = offset + len(results) + remaining if is_exact and (remaining or not offset) else None
+    return SearchPage(results, total, min(remaining, count_cap), is_exact, False)
+
+
+async def _broad(db: Database, lists: Mapping[str, Sql]) -> frozenset[str]:
+    """The paths of those lists that are long."""
+    ((*lengths,),) = await rows_of(db, statements.lengths(list(lists.values()), _LONG_LIST))
+    return frozenset(path for path, length in zip(lists, lengths, strict=True) if length >= _LONG_LIST)
+
+
+async def _wide(
+    db: Database, query: SearchQuery, matching: Matching, wide: WideKey, limit: int, offset: int, count_cap: int
+) -> SearchPage:
+    """A search for studies by one key that may fit few or very many."""
+    most = offset + limit + count_cap + 1
+    if limit:
+        reader = _reader_of(returned_by(query), db.dialect)
+        rows = await rows_of(
+            db, statements.wide_page(db.dialect, wide, matching.dates, reader.columns, most, limit, offset)
+        )
+        counts = [row[-2:] for row in rows[:1]]
+    else:
+        rows = []
+        counts = [*await rows_of(db, statements.wide_count(wide, matching.dates, most))]
+    if not counts and (wide.distinct or not offset):
+        return SearchPage([], None if offset else 0, 0, True, False)
+    fits, studies = counts[0] if counts else (most, 0)
+    is_whole = (studies if fits is None else fits) < most
+    if limit and not is_whole:
+        rows = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit, offset))
+    page = await _results(reader, rows) if limit else []
+    if limit and not is_whole and len(page) < limit:
+        return SearchPage(page, offset + len(page) if page else None, 0, True, False)
+    remaining = max(0, studies - offset - len(page))
+    is_exact = is_whole and remaining <= count_cap
+    total = studies if is_exact and (remaining or page or not offset) else None
     return SearchPage(page, total, min(remaining, count_cap), is_exact, False)
 
 
@@ -88,88 +131,27 @@ async def _filtered(
     db: Database, query: SearchQuery, matching: Matching, limit: int, offset: int, candidate_cap: int
 ) -> SearchPage:
     """A search whose indexed keys leave candidates, each to be compared with the other keys."""
-    rows = await mappings_of(db, _ids(query.level, matching).limit(candidate_cap + 1))
-    candidates = [row["id"] for row in rows]
-    is_capped = len(candidates) > candidate_cap
-    found = await filter_candidates(db, query, candidates[:candidate_cap], matching.filter_keys)
-    chosen = found[offset : offset + limit]
+    rows = await rows_of(db, statements.candidates(db.dialect, query.level, matching, candidate_cap + 1))
+    is_capped = len(rows) > candidate_cap
+    found = await filter_candidates(db, query, [row[0] for row in rows[:candidate_cap]], matching.filter_keys)
+    wanted = found[offset : offset + limit]
+    reader = _reader_of(returned_by(query), db.dialect)
     results: list[dict[str, Any]] = []
-    for first in range(0, len(chosen), _ROWS_PER_TURN * 10):
-        part = chosen[first : first + _ROWS_PER_TURN * 10]
-        results += await _results(db, query, _chosen_ids(db, query.level, part))
-    remaining = max(0, len(found) - offset - len(chosen))
+    for first in range(0, len(wanted), _ROWS_PER_TURN):
+        part = wanted[first : first + _ROWS_PER_TURN]
+        results += await _results(
+            reader, await rows_of(db, statements.chosen(db.dialect, query.level, part, reader.columns))
+        )
+    remaining = max(0, len(found) - offset - len(wanted))
     return SearchPage(results, None if is_capped else len(found), remaining, not is_capped, is_capped)
 
 
-# What is searched, and in which order
+@lru_cache(maxsize=256)
+def _reader_of(returned: Returned, dialect: Dialect) -> RowReader:
+    return RowReader(projection_of(returned), dialect)
 
 
-def _table(level: Level) -> Any:
-    return {Level.STUDY: studies, Level.SERIES: series, Level.INSTANCE: instances}[level]
-
-
-def _joined(level: Level, matching: Matching | None = None) -> FromClause:
-    """The table of the level with those above it, and with the table that leads the search."""
-    lead = matching.lead if matching else None
-    join = InOrder if matching and (matching.from_studies or lead) else Join
-    tables: FromClause = studies if lead is None else join(lead.table, studies, studies.c.id == lead.study_id)
-    if level is Level.STUDY:
-        return tables
-    tables = join(tables, series, series.c.study_id == studies.c.id)
-    if level is Level.SERIES:
-        return tables
-    return join(tables, instances, instances.c.series_id == series.c.id)
-
-
-def _order(level: Level, lead: Lead | None = None) -> list[ColumnElement[Any]]:
-    study = (studies.c.study_date, studies.c.id) if lead is None else (lead.study_date, lead.study_id)
-    order: list[ColumnElement[Any]] = [column.desc() for column in study]
-    if level is not Level.STUDY:
-        order += [series.c.series_number.is_(None), series.c.series_number, series.c.series_instance_uid]
-    if level is Level.INSTANCE:
-        order += [instances.c.instance_number.is_(None), instances.c.instance_number, instances.c.sop_instance_uid]
-    return order
-
-
-def _ids(level: Level, matching: Matching) -> Select[Any]:
-    """The row ids of all matches, in order."""
-    return (
-        select(_table(level).c.id)
-        .select_from(_joined(level, matching))
-        .where(*matching.conditions)
-        .order_by(*_order(level, matching.lead))
-    )
-
-
-def _chosen_ids(db: Database, level: Level, ids: Sequence[int]) -> Select[Any]:
-    column = _table(level).c.id
-    return select(column).where(any_of(db.dialect, column, ids))
-
-
-async def _count_behind(db: Database, level: Level, matching: Matching, position: int, cap: int) -> int:
-    """Number of matches behind a position, counted up to cap + 1."""
-    rows = (
-        select(literal(1).label("one"))
-        .select_from(_joined(level, matching))
-        .where(*matching.conditions)
-        .offset(position)
-        .limit(cap + 1)
-        .subquery()
-    )
-    (counted,) = await mappings_of(db, select(func.count().label("rows")).select_from(rows))
-    return int(counted["rows"])
-
-
-async def _results(db: Database, query: SearchQuery, ids: Select[Any]) -> list[dict[str, Any]]:
-    """The results of the rows that `ids` selects, in one statement: the ids first, then only their rows in full width."""
-    projection = projection_of(query)
-    page = ids.subquery("page")
-    statement = (
-        select(*row_columns(projection))
-        .select_from(_joined(query.level).join(page, page.c.id == _table(query.level).c.id))
-        .order_by(*_order(query.level))
-    )
-    rows = await mappings_of(db, statement)
-    if query.level is not Level.INSTANCE or len(rows) <= _ROWS_PER_TURN:
-        return results_of(rows, projection)
-    return await asyncio.to_thread(results_of, rows, projection)
+async def _results(reader: RowReader, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    if len(rows) <= _ROWS_PER_TURN:
+        return reader.results(rows)
+    return await asyncio.to_thread(reader.results, rows)

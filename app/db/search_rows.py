@@ -4,155 +4,36 @@ Attributes come from the prepared JSON of their level; what describes a study or
 of the page only. Bulkdata is left out: the metadata of an instance names it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+# ruff: noqa: S608 - every name in these statements is of app.db
+
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, func, select
-
-from app.db.prepared_json import attributes_from_row, metadata_from_row
+from app.db.engine import Dialect
+from app.db.prepared_json import attributes_from_row, instance_from_row
 from app.db.projection import LevelProjection, Projection, Tree
-from app.db.tables import instances, series, studies, study_modalities
-from app.dicom.attributes import COMPUTED, private_creator_tag, real_tags, values_of, without_bulkdata
+from app.dicom.attributes import (
+    COMPUTED,
+    INSTANCE_ATTRIBUTES,
+    private_creator_tag,
+    real_tags,
+    values_of,
+    without_bulkdata,
+)
 from app.dicom.instance import DicomJson
 from app.dicom.matching import AttributePath, Level
 
 Element = dict[str, Any]
-Plain = Sequence[tuple[str, bool]]
+Row = Sequence[Any]
 
 _CHARACTER_SET, _AVAILABILITY = "00080005", "00080056"
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
 _MODALITIES, _SOP_CLASSES = "00080061", "00080062"
 _STUDY_SERIES, _STUDY_INSTANCES, _SERIES_INSTANCES = "00201206", "00201208", "00201209"
 _AVAILABLE_SYNTAXES = "00083002"
-_SEPARATOR = "\\"
-
-
-def row_columns(projection: Projection) -> list[ColumnElement[Any]]:
-    """The columns that `results_of` needs, and no more: prepared JSON is wide."""
-    columns: list[ColumnElement[Any]] = [studies.c.study_instance_uid]
-    if not projection.of[Level.STUDY].is_empty:
-        columns.append(_STUDY_ATTRIBUTES)
-    if projection.returns(_MODALITIES):
-        columns.append(_MODALITIES_OF_STUDY)
-    if projection.returns(_SOP_CLASSES):
-        columns.append(_SOP_CLASSES_OF_STUDY)
-    if projection.returns(_STUDY_SERIES) or projection.returns(_STUDY_INSTANCES):
-        columns += _COUNTS_OF_STUDY
-    if projection.level is not Level.STUDY:
-        columns += [series.c.series_instance_uid, series.c.number_of_instances]
-        if not projection.of[Level.SERIES].is_empty:
-            columns.append(_SERIES_ATTRIBUTES)
-    if projection.level is Level.INSTANCE:
-        columns += [instances.c.sop_instance_uid, instances.c.sop_class_uid, instances.c.transfer_syntax_uid]
-        columns.append(instances.c.metadata)
-    return columns
-
-
-def _distinct_texts(table: FromClause, column: str, label: str) -> ColumnElement[Any]:
-    """The distinct values that the rows of a study have in a column, joined by backslashes, which no value holds."""
-    members = table.alias()
-    value = members.c[column]
-    distinct = select(value.label("value")).where(members.c.study_id == studies.c.id, value != "").distinct()
-    values = distinct.correlate(studies).subquery()
-    return select(func.aggregate_strings(values.c.value, _SEPARATOR)).scalar_subquery().label(label)
-
-
-def _counts_of_study() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    counted = series.alias()
-    of_study = counted.c.study_id == studies.c.id
-    number = select(func.count()).select_from(counted).where(of_study)
-    total = select(func.coalesce(func.sum(counted.c.number_of_instances), 0)).where(of_study)
-    return (
-        number.correlate(studies).scalar_subquery().label("study_series"),
-        total.correlate(studies).scalar_subquery().label("study_instances"),
-    )
-
-
-# Built once: making these anew took half of the time of a search that finds one study.
-_STUDY_ATTRIBUTES = studies.c.attributes.label("study_attributes")
-_SERIES_ATTRIBUTES = series.c.attributes.label("series_attributes")
-_MODALITIES_OF_STUDY = _distinct_texts(study_modalities, "modality", "modalities")
-_SOP_CLASSES_OF_STUDY = _distinct_texts(instances, "sop_class_uid", "sop_classes")
-_COUNTS_OF_STUDY = _counts_of_study()
-
-
-def results_of(rows: Iterable[Mapping[str, Any]], projection: Projection) -> list[dict[str, Any]]:
-    """One result a row: keys ascending, without Retrieve URL."""
-    asked = _asked(projection)
-    levels = [(level, wanted, _plain(wanted)) for level, wanted in projection.of.items() if not wanted.is_empty]
-    return [_result(row, projection.level, asked, levels) for row in rows]
-
-
-def _result(
-    row: Mapping[str, Any], level: Level, asked: Set[str], levels: Sequence[tuple[Level, LevelProjection, Plain]]
-) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    computed = _computed(row, level)
-    for source, wanted, plain in levels:
-        _add_level(result, _dataset(row, source), wanted, plain)
-    for tag in COMPUTED & result.keys():
-        # What the archive knows better than an instance says.
-        if tag in computed:
-            result[tag] = computed[tag]
-        else:
-            del result[tag]
-    for tag in computed.keys() & asked:
-        result[tag] = computed[tag]
-    for tag in (_STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS, _CHARACTER_SET):
-        if tag in computed:
-            result[tag] = computed[tag]
-    return dict(sorted(result.items()))
-
-
-def _asked(projection: Projection) -> set[str]:
-    asked: set[str] = set()
-    for wanted in projection.of.values():
-        asked |= wanted.required.keys() | wanted.known
-    if projection.of[projection.level].everything and projection.level is Level.INSTANCE:
-        asked.add(_AVAILABLE_SYNTAXES)
-    return asked
-
-
-def _plain(wanted: LevelProjection) -> Plain:
-    """The attributes that are taken as they are, each with whether it is left out when it is empty."""
-    required = wanted.required.keys() - wanted.nested.keys()
-    return [(tag, False) for tag in required] + [(tag, True) for tag in wanted.known - required]
-
-
-def _dataset(row: Mapping[str, Any], level: Level) -> DicomJson:
-    if level is Level.STUDY:
-        return attributes_from_row(row["study_attributes"])
-    if level is Level.SERIES:
-        return attributes_from_row(row["series_attributes"])
-    return metadata_from_row(row["metadata"])
-
-
-def _computed(row: Mapping[str, Any], level: Level) -> dict[str, Element]:
-    """What the columns of the row say."""
-    found = {
-        _CHARACTER_SET: _UTF_8,
-        _AVAILABILITY: _ONLINE,
-        _STUDY_UID: _element("UI", row["study_instance_uid"]),
-    }
-    if "modalities" in row:
-        found[_MODALITIES] = _element("CS", *_split(row["modalities"]))
-    if "sop_classes" in row:
-        found[_SOP_CLASSES] = _element("UI", *_split(row["sop_classes"]))
-    if "study_series" in row:
-        found[_STUDY_SERIES] = _element("IS", int(row["study_series"]))
-        found[_STUDY_INSTANCES] = _element("IS", int(row["study_instances"]))
-    if level is not Level.STUDY:
-        found[_SERIES_UID] = _element("UI", row["series_instance_uid"])
-        found[_SERIES_INSTANCES] = _element("IS", row["number_of_instances"])
-    if level is Level.INSTANCE:
-        found[_SOP_UID] = _element("UI", row["sop_instance_uid"])
-        found[_SOP_CLASS] = _element("UI", *filter(None, [row["sop_class_uid"]]))
-        found[_AVAILABLE_SYNTAXES] = _element("UI", *filter(None, [row["transfer_syntax_uid"]]))
-    return found
-
-
-def _split(joined: str | None) -> Iterable[str]:
-    return sorted(joined.split(_SEPARATOR)) if joined else ()
+# Returned whether asked for or not.
+_ALWAYS = frozenset({_CHARACTER_SET, _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS})
+_SEPARATOR = "\\"  # no value of a CS or UI holds it
 
 
 def _element(vr: str, *values: Any) -> Element:
@@ -160,34 +41,186 @@ def _element(vr: str, *values: Any) -> Element:
 
 
 _UTF_8, _ONLINE = _element("CS", "ISO_IR 192"), _element("CS", "ONLINE")
+# What columns of the rows say: tag, column, VR, and the highest level that has it.
+_COLUMNS = (
+    (_STUDY_UID, "studies.study_instance_uid", "UI", Level.STUDY),
+    (_SERIES_UID, "series.series_instance_uid", "UI", Level.SERIES),
+    (_SERIES_INSTANCES, "series.number_of_instances", "IS", Level.SERIES),
+    (_SOP_UID, "instances.sop_instance_uid", "UI", Level.INSTANCE),
+    (_SOP_CLASS, "instances.sop_class_uid", "UI", Level.INSTANCE),
+    (_AVAILABLE_SYNTAXES, "instances.transfer_syntax_uid", "UI", Level.INSTANCE),
+)
 
 
-def _add_level(result: dict[str, Any], dataset: DicomJson, wanted: LevelProjection, plain: Plain) -> None:
+def _concatenated(dialect: Dialect, column: str) -> str:
+    return f"{'group_concat' if dialect == 'sqlite' else 'string_agg'}({column}, '{_SEPARATOR}')"
+
+
+def _summary(dialect: Dialect) -> str:
+    """Series, instances and modalities of a study as one text, looked up all at once."""
+    counts = f"count(*) || '{_SEPARATOR}' || coalesce(sum(known.number_of_instances), 0)"
+    modalities = _concatenated(dialect, "known.modality")
+    return f"(SELECT {counts} || '{_SEPARATOR}' || {modalities} FROM series known WHERE known.study_id = studies.id)"
+
+
+def _sop_classes(dialect: Dialect) -> str:
+    distinct = "SELECT DISTINCT sop_class_uid FROM instances known WHERE known.study_id = studies.id"
+    return f"(SELECT {_concatenated(dialect, 'sop_class_uid')} FROM ({distinct} AND known.sop_class_uid <> '') each)"
+
+
+class RowReader:
+    """Makes results of rows of `columns`; made once for all searches that return the same.
+
+    A row begins with the date and the id of its study.
+    """
+
+    def __init__(self, projection: Projection, dialect: Dialect) -> None:
+        self._columns = ["studies.study_date", "studies.id"]
+        self._constants = {_CHARACTER_SET: _UTF_8}
+        self._values: list[tuple[str, str, int]] = []  # tag, VR, place in the row
+        asked = _asked(projection)
+        if _AVAILABILITY in asked:
+            self._constants[_AVAILABILITY] = _ONLINE
+        levels = list(projection.of)
+        for tag, column, vr, level in _COLUMNS:
+            if level in levels and tag in asked:
+                self._values.append((tag, vr, self._place(column)))
+        self._summary = self._sop_classes = 0
+        self._summarised = asked & {_STUDY_SERIES, _STUDY_INSTANCES, _MODALITIES}
+        if self._summarised:
+            self._summary = self._place(_summary(dialect))
+        if _SOP_CLASSES in asked:
+            self._sop_classes = self._place(_sop_classes(dialect))
+        self._of = projection.of
+        self._datasets = [
+            (level, self._place(_prepared(level, wanted)))
+            for level, wanted in projection.of.items()
+            if not wanted.is_empty
+        ]
+        self._of_instance = next((n for n, (level, _) in enumerate(self._datasets, 1) if level is Level.INSTANCE), -1)
+        self._is_plain = not any(wanted.everything or wanted.private for wanted in projection.of.values())
+        self._steps = self._plan(asked)
+        self.columns = ", ".join(self._columns)
+
+    def _place(self, column: str) -> int:
+        self._columns.append(column)
+        return len(self._columns) - 1
+
+    def results(self, rows: Iterable[Row]) -> list[dict[str, Any]]:
+        """One result a row: keys ascending, without Retrieve URL. They share what they have in common: not to be changed."""
+        make = self._result if self._is_plain else self._any_result
+        return [make(row) for row in rows]
+
+    def _plan(self, asked: set[str]) -> list[tuple[str, int, Element | None, bool, Tree | None]]:
+        """What is taken from where, by ascending tag: tag, data set (0 for what is computed), what stands for an unknown value,
+        whether it is left out when it is empty, and what of the items of a sequence."""
+        steps: list[tuple[str, int, Element | None, bool, Tree | None]] = []
+        known = {*self._constants, *(tag for tag, _, _ in self._values), *self._summarised}
+        if self._sop_classes:
+            known.add(_SOP_CLASSES)
+        steps += [(tag, 0, None, False, None) for tag in known]
+        for source, (level, _) in enumerate(self._datasets, 1):
+            wanted = self._of[level]
+            for tag in (wanted.required.keys() | wanted.known | wanted.nested.keys()) - COMPUTED - known:
+                vr = wanted.required.get(tag)
+                tree = wanted.nested.get(tag)
+                steps.append((tag, source, {"vr": vr} if vr else None, vr is None or tree is not None, tree))
+        return sorted(steps, key=lambda step: step[:2])
+
+    def _result(self, row: Row) -> dict[str, Any]:
+        datasets = [self._computed(row), *(_dataset(level, row[place]) for level, place in self._datasets)]
+        result: dict[str, Any] = {}
+        for tag, source, missing, needs_value, tree in self._steps:
+            element = datasets[source].get(tag)
+            if source == self._of_instance:
+                element = without_bulkdata(element)
+            if element is not None and not (needs_value and not values_of(element)):
+                result[tag] = element if tree is None else _pruned(element, tree)
+            elif missing is not None and tag not in result:
+                result[tag] = missing
+        return result
+
+    def _any_result(self, row: Row) -> dict[str, Any]:
+        """The same where what is returned depends on what the data sets hold."""
+        result: dict[str, Any] = {}
+        computed = self._computed(row)
+        for level, place in self._datasets:
+            _add_level(result, _dataset(level, row[place]), self._of[level])
+        for tag in COMPUTED & result.keys():
+            del result[tag]  # the archive knows better than an instance says
+        result.update(computed)
+        return dict(sorted(result.items()))
+
+    def _computed(self, row: Row) -> dict[str, Element]:
+        found = dict(self._constants)
+        for tag, vr, place in self._values:
+            value = row[place]
+            found[tag] = {"vr": vr} if value == "" else {"vr": vr, "Value": [value]}
+        if self._summary:
+            series, instances, *modalities = (row[self._summary] or f"0{_SEPARATOR}0").split(_SEPARATOR)
+            summary = {
+                _STUDY_SERIES: _element("IS", int(series)),
+                _STUDY_INSTANCES: _element("IS", int(instances)),
+                _MODALITIES: _element("CS", *sorted(set(filter(None, modalities)))),
+            }
+            found.update(
+                summary if len(self._summarised) == len(summary) else {t: summary[t] for t in self._summarised}
+            )
+        if self._sop_classes:
+            joined = row[self._sop_classes]
+            found[_SOP_CLASSES] = _element("UI", *(sorted(joined.split(_SEPARATOR)) if joined else ()))
+        return found
+
+
+def _asked(projection: Projection) -> set[str]:
+    asked = set(_ALWAYS)
+    for wanted in projection.of.values():
+        asked |= wanted.required.keys() | wanted.known
+    if projection.of[projection.level].everything and projection.level is Level.INSTANCE:
+        asked.add(_AVAILABLE_SYNTAXES)
+    return asked
+
+
+def _prepared(level: Level, wanted: LevelProjection) -> str:
+    """The column with the data set of a level, the small one of an instance where that is enough."""
+    if level is not Level.INSTANCE:
+        return "studies.attributes" if level is Level.STUDY else "series.attributes"
+    if wanted.everything or wanted.private or wanted.nested or not wanted.required.keys() | wanted.known <= _SMALL:
+        return "instances.metadata"
+    return "coalesce(instances.attributes, instances.metadata)"
+
+
+_SMALL = INSTANCE_ATTRIBUTES | COMPUTED | {_SOP_UID, _SOP_CLASS, _AVAILABLE_SYNTAXES}
+
+
+def _dataset(level: Level, stored: bytes) -> DicomJson:
+    return instance_from_row(stored) if level is Level.INSTANCE else attributes_from_row(stored)
+
+
+def _add_level(result: dict[str, Any], dataset: DicomJson, wanted: LevelProjection) -> None:
     if wanted.everything:
         for tag, value in dataset.items():
             element = without_bulkdata(value)
             if element is not None:
                 result[tag] = element
-        _add_unknown(result, wanted)
-        return
-    for tag, needs_value in plain:
-        if tag in dataset:
-            element = without_bulkdata(dataset[tag])
-            if element is not None and not (needs_value and not values_of(element)):
-                result[tag] = element
+    else:
+        _add_named(result, dataset, wanted)
+    for tag, vr in wanted.required.items():
+        if tag not in result and vr:
+            result[tag] = {"vr": vr}
+
+
+def _add_named(result: dict[str, Any], dataset: DicomJson, wanted: LevelProjection) -> None:
+    for tag in (wanted.required.keys() | wanted.known) - wanted.nested.keys():
+        element = without_bulkdata(dataset.get(tag))
+        if element is not None and (tag in wanted.required or values_of(element)):
+            result[tag] = element
     for tag, tree in wanted.nested.items():
         element = without_bulkdata(dataset.get(tag))
         if element is not None and values_of(element):
             result[tag] = _pruned(element, tree)
     for path in wanted.private:
         _add_private(result, dataset, path)
-    _add_unknown(result, wanted)
-
-
-def _add_unknown(result: dict[str, Any], wanted: LevelProjection) -> None:
-    for tag, vr in wanted.required.items():
-        if tag not in result and vr:
-            result[tag] = {"vr": vr}
 
 
 def _pruned(element: Element, tree: Tree) -> Element:

@@ -151,6 +151,9 @@ instances = Table(
     # zstd of the prepared metadata text (app.dicom.instance.ParsedInstance.json).
     Column("metadata", LargeBinary, nullable=False),
     Column("created_at", Instant, nullable=False),
+    # DICOM JSON text of the attributes that a search returns by default, so that it need not unpack the metadata (UTF-8).
+    # NULL: unknown, read the metadata.
+    Column("attributes", LargeBinary),
     UniqueConstraint("series_id", "sop_instance_uid"),
 )
 Index("ix_instances_sop_instance_uid", instances.c.sop_instance_uid)

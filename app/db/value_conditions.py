@@ -4,14 +4,10 @@ Comparisons rely on columns that compare byte by byte (app.db.tables.Code; BINAR
 order of code points: a prefix is then a range, which an index serves on both databases.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
 
-from sqlalchemy import Boolean, ColumnElement, and_, false, or_, type_coerce
-from sqlalchemy.sql.elements import Grouping
-
-from app.db.any_of import any_of
 from app.db.engine import Dialect
+from app.db.sql_text import FALSE, Sql, all_of, is_any, one_of, sql
 from app.dicom import date_times
 from app.dicom.comparable_text import NUMBER_VRS, bounded, number_text, whole_number
 from app.dicom.matching import (
@@ -27,44 +23,26 @@ from app.dicom.matching import (
 from app.dicom.matching_values import name_keys, rule_interval
 from app.dicom.wildcards import ANY, WILDCARD_VRS, is_literal, literal_prefix, prepare, to_glob, to_like
 
-Condition = ColumnElement[bool]
-Names = tuple[ColumnElement[str], ColumnElement[str], ColumnElement[str]]
-
-_MAX_FLAT = 16  # alternatives written side by side
 _LAST_CHARACTER, _BEFORE_SURROGATES, _BEHIND_SURROGATES = "\U0010ffff", "\ud7ff", "\ue000"
 
 
-def any_condition(conditions: Iterable[Condition]) -> Condition:
-    """That any of many conditions is true; false if there is none.
-
-    Halved again and again: SQLite follows `a OR b OR c ..` to a depth of 1,000 only.
-    """
-    listed = list(conditions)
-    if len(listed) < _MAX_FLAT:
-        return or_(false(), *listed)
-    middle = len(listed) // 2
-    halves = (any_condition(listed[:middle]), any_condition(listed[middle:]))
-    # The coercion keeps SQLAlchemy from melting the halves into one list again.
-    return or_(*(type_coerce(Grouping(half), Boolean()) for half in halves))
-
-
-def pattern_condition(column: ColumnElement[str], prepared: str, dialect: Dialect) -> Condition:
+def pattern_condition(column: str, prepared: str, dialect: Dialect) -> Sql:
     """A pattern prepared by app.dicom.wildcards. Never true of an empty value."""
     if is_literal(prepared):
-        return and_(column == prepared, column != "")
+        return sql(f"{column} = ?", prepared) if prepared else FALSE
     prefix = literal_prefix(prepared)
-    conditions: list[Condition] = [column >= prefix if prefix else column != ""]
+    conditions = [sql(f"{column} >= ?", prefix) if prefix else sql(f"{column} <> ''")]
     end = _behind(prefix)
     if end is not None:
-        conditions.append(column < end)
+        conditions.append(sql(f"{column} < ?", end))
         if prepared == prefix + ANY:
-            return and_(*conditions)
+            return all_of(conditions)
     if dialect == "sqlite":
         # LIKE of SQLite ignores case unless a pragma says otherwise; GLOB never does.
-        conditions.append(column.op("GLOB", is_comparison=True)(to_glob(prepared)))
+        conditions.append(sql(f"{column} GLOB ?", to_glob(prepared)))
     else:
-        conditions.append(column.like(to_like(prepared), escape="!"))
-    return and_(*conditions)
+        conditions.append(sql(f"{column} LIKE ? ESCAPE '!'", to_like(prepared)))
+    return all_of(conditions)
 
 
 def _behind(prefix: str) -> str | None:
@@ -76,60 +54,61 @@ def _behind(prefix: str) -> str | None:
     return stem[:-1] + (_BEHIND_SURROGATES if last == _BEFORE_SURROGATES else chr(ord(last) + 1))
 
 
-def text_condition(column: ColumnElement[str], rule: Rule, vr: str, dialect: Dialect) -> Condition:
+def text_condition(column: str, rule: Rule, vr: str, dialect: Dialect) -> Sql:
     """A rule on text that is kept by app.dicom.comparable_text.bounded."""
     if isinstance(rule, SingleValue):
         value = bounded(rule.value)
-        return column == value if value else false()  # "" is what stands for an absent value
+        return sql(f"{column} = ?", value) if value else FALSE  # "" is what stands for an absent value
     if isinstance(rule, ListOfUid):
-        return any_of(dialect, column, [uid for uid in map(bounded, rule.uids) if uid])
+        return is_any(dialect, column, [uid for uid in map(bounded, rule.uids) if uid])
     if isinstance(rule, Wildcard) and vr in WILDCARD_VRS:
         return pattern_condition(column, prepare(rule.pattern), dialect)
     if isinstance(rule, EmptyValue):
-        return column == ""
+        return sql(f"{column} = ''")
     if isinstance(rule, MultipleValues):
         singles = [text for value in rule.values if isinstance(value, SingleValue) and (text := bounded(value.value))]
         patterns = [value for value in rule.values if isinstance(value, Wildcard)]
-        some = [any_of(dialect, column, singles)] if singles else []
-        return any_condition([*some, *(text_condition(column, value, vr, dialect) for value in patterns)])
-    return false()
+        some = [is_any(dialect, column, singles)] if singles else []
+        return one_of([*some, *(text_condition(column, value, vr, dialect) for value in patterns)])
+    return FALSE
 
 
-def number_condition(column: ColumnElement[Any], rule: Rule, dialect: Dialect) -> Condition:
+def number_condition(column: str, rule: Rule, dialect: Dialect) -> Sql:
     """A rule on an integer column: NULL where the attribute is absent, empty or not a number."""
     if isinstance(rule, EmptyValue):
-        return column.is_(None)
+        return sql(f"{column} IS NULL")
     singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
     numbers = [whole_number(single.value) for single in singles if isinstance(single, SingleValue)]
-    known = [number for number in numbers if number is not None]
-    return any_of(dialect, column, known) if known else false()
+    return is_any(dialect, column, [number for number in numbers if number is not None])
 
 
-def date_condition(column: ColumnElement[str], rule: Rule, vr: str) -> Condition:
+def date_condition(column: str, rule: Rule, vr: str) -> Sql:
     """A rule on a normalised date (DA) or time (TM)."""
     if isinstance(rule, EmptyValue):
-        return column == ""
+        return sql(f"{column} = ''")
     if isinstance(rule, MultipleValues):
-        return any_condition(date_condition(column, value, vr) for value in rule.values)
+        return one_of(date_condition(column, value, vr) for value in rule.values)
     interval = rule_interval(vr, rule)
     if interval is None:
-        return false()
+        return FALSE
     if interval[0] == interval[1]:
-        return column == interval[0]
-    return and_(column >= interval[0], column <= interval[1])
+        return sql(f"{column} = ?", interval[0])
+    return sql(f"({column} >= ? AND {column} <= ?)", *interval)
 
 
-def date_time_condition(day: ColumnElement[str], time: ColumnElement[str], rule: DateTimeRange) -> Condition:
+def date_time_condition(day: str, time: str, rule: DateTimeRange) -> Sql:
     """PS3.4 C.2.2.2.5.4: both as one interval. Whose time is unknown is found by its date alone."""
-    unknown = time < date_times.FIRST_DATE
-    conditions: list[Condition] = [day >= date_times.FIRST_DATE]
+    unknown = date_times.FIRST_DATE
+    conditions = [sql(f"{day} >= ?", date_times.FIRST_DATE)]
     if rule.first is not None:
         first_day, first_time = rule.first[:8], rule.first[8:]
-        conditions += [day >= first_day, or_(day > first_day, time >= first_time, unknown)]
+        conditions.append(sql(f"{day} >= ?", first_day))
+        conditions.append(sql(f"({day} > ? OR {time} >= ? OR {time} < ?)", first_day, first_time, unknown))
     if rule.last is not None:
         last_day, last_time = rule.last[:8], rule.last[8:]
-        conditions += [day <= last_day, or_(day < last_day, time <= last_time, unknown)]
-    return and_(*conditions)
+        conditions.append(sql(f"{day} <= ?", last_day))
+        conditions.append(sql(f"({day} < ? OR {time} <= ? OR {time} < ?)", last_day, last_time, unknown))
+    return all_of(conditions)
 
 
 def widened(rule: Rule, vr: str, *, days: int = 2) -> Rule | None:
@@ -154,43 +133,43 @@ def _moved(day: str | None, days: int) -> str | None:
     return date_times.date_and_time(date_times.moment(day) + days * date_times.DAY)[0]
 
 
-def name_condition(columns: Names, rule: Rule, dialect: Dialect) -> Condition:
+def name_condition(columns: Sequence[str], rule: Rule, dialect: Dialect) -> Sql:
     """A rule on the three folded component groups of a person name (see app.dicom.person_names)."""
     if isinstance(rule, EmptyValue):
-        return and_(*(column == "" for column in columns))
+        return all_of(sql(f"{column} = ''") for column in columns)
     if isinstance(rule, MultipleValues):
-        return any_condition(name_condition(columns, value, dialect) for value in rule.values)
+        return one_of(name_condition(columns, value, dialect) for value in rule.values)
     if not isinstance(rule, SingleValue | Wildcard):
-        return false()
+        return FALSE
     keys = name_keys(rule)
     if len(keys) == 1:
         # Never just "or": the indexes of the rarer groups are partial, and need to hear that the value is not empty.
-        return or_(*(group_condition(column, keys[0], dialect) for column in columns))
+        return one_of(group_condition(column, keys[0], dialect) for column in columns)
     chosen = [(column, key) for column, key in zip(columns, keys, strict=True) if key]
     if not chosen:
-        return or_(*(column != "" for column in columns))
-    return and_(*(group_condition(column, key, dialect) for column, key in chosen))
+        return one_of(sql(f"{column} <> ''") for column in columns)
+    return all_of(group_condition(column, key, dialect) for column, key in chosen)
 
 
-def group_condition(column: ColumnElement[str], patterns: tuple[str, ...], dialect: Dialect) -> Condition:
+def group_condition(column: str, patterns: tuple[str, ...], dialect: Dialect) -> Sql:
     """That one component group matches one of the prepared patterns of app.dicom.matching_values.name_keys."""
     # SQLite has to hear in so many words that the value is not empty before it uses a partial index.
-    return and_(column != "", any_condition(pattern_condition(column, pattern, dialect) for pattern in patterns))
+    return all_of([sql(f"{column} <> ''"), one_of(pattern_condition(column, one, dialect) for one in patterns)])
 
 
-def stored_value_condition(column: ColumnElement[str], rule: Rule, vr: str, dialect: Dialect) -> Condition:
+def stored_value_condition(column: str, rule: Rule, vr: str, dialect: Dialect) -> Sql:
     """A rule on attribute_values.value, which holds app.dicom.comparable_text.comparable of each value.
 
     Of a person name it holds the groups one by one: a key that names groups finds too much, never too little.
     """
     if vr in NUMBER_VRS:
         singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
-        return any_of(dialect, column, [number_text(one.value) for one in singles if isinstance(one, SingleValue)])
+        return is_any(dialect, column, [number_text(one.value) for one in singles if isinstance(one, SingleValue)])
     if isinstance(rule, MultipleValues) and vr in ("PN", "DA", "TM"):
-        return any_condition(stored_value_condition(column, value, vr, dialect) for value in rule.values)
+        return one_of(stored_value_condition(column, value, vr, dialect) for value in rule.values)
     if vr == "PN" and isinstance(rule, SingleValue | Wildcard):
         keys = [patterns for patterns in name_keys(rule) if patterns]
-        return group_condition(column, keys[0], dialect) if keys else column != ""
+        return group_condition(column, keys[0], dialect) if keys else sql(f"{column} <> ''")
     if vr in ("DA", "TM"):
         return date_condition(column, rule, vr)
     return text_condition(column, rule, vr, dialect)

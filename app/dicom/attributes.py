@@ -24,6 +24,7 @@ from app.dicom.person_names import fold_name, folded_groups, name_groups, name_w
 __all__ = [
     "COMPUTED",
     "DEFAULT_RETURNED",
+    "INSTANCE_ATTRIBUTES",
     "KEYWORDS",
     "LEVEL_NUMBER",
     "REQUIRED_KEYS",
@@ -131,6 +132,10 @@ SEARCHABLE: MappingProxyType[Level, tuple[AttributePath, ...]] = MappingProxyTyp
         Level.SERIES: _paths(data.SEARCHABLE_SERIES_PATHS),
         Level.INSTANCE: _paths(data.SEARCHABLE_INSTANCE_PATHS),
     }
+)
+# What a search for instances returns by default of what their own columns do not hold.
+INSTANCE_ATTRIBUTES: frozenset[str] = (
+    frozenset(one.path.tags[0] for one in DEFAULT_RETURNED[Level.INSTANCE] if one.path.vr != "UI") - COMPUTED
 )
 _NAME_COLUMNS = (standard_path("PatientName"), standard_path("ReferringPhysicianName"))
 
@@ -309,8 +314,13 @@ def series_columns(dataset: DicomJson) -> dict[str, object]:
 
 
 def instance_columns(dataset: DicomJson) -> dict[str, object]:
-    """Values for the matching columns of `instances` besides its UIDs; instance_number is an integer or None."""
-    return {"instance_number": whole_number(_first_text(dataset, "00200013"))}
+    """Values for the matching columns of `instances` besides its UIDs; instance_number is an integer or None, attributes the
+    JSON text of INSTANCE_ATTRIBUTES, None where one of them is of no sensible size."""
+    chosen = {tag: element for tag in sorted(INSTANCE_ATTRIBUTES) if (element := without_bulkdata(dataset.get(tag)))}
+    return {
+        "instance_number": whole_number(_first_text(dataset, "00200013")),
+        "attributes": None if any(map(_is_large, chosen.values())) else orjson.dumps(chosen),
+    }
 
 
 def searchable_values(

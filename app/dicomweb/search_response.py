@@ -7,13 +7,14 @@ import orjson
 
 from app.dicom.instance import DicomJson
 from app.dicom.matching import Level
-from app.dicom.references import is_uid, reference_of
+from app.dicom.references import is_uid
 from app.dicom.xml_model import to_native_xml
-from app.dicomweb.urls import resource_url
 
 RETRIEVE_URL = "00081190"
-_UID_TAGS = {Level.STUDY: "0020000D", Level.SERIES: "0020000E", Level.INSTANCE: "00080018"}
 _LEVELS = (Level.STUDY, Level.SERIES, Level.INSTANCE)
+# Of a resource's path, and where a result has the UID that belongs there.
+_SEGMENTS = (("/studies/", "0020000D"), ("/series/", "0020000E"), ("/instances/", "00080018"))
+_UNKNOWN: dict[str, Any] = {}
 
 
 def search_to_json(
@@ -55,14 +56,15 @@ def complete(
     level  of the results; the UIDs of levels above that the result does not hold are those of the request's path
     Where a UID is missing or none, the URL is left out: the attribute is there only if the object can be retrieved.
     """
-    above = {Level.STUDY: study_instance_uid, Level.SERIES: series_instance_uid, Level.INSTANCE: None}
-    uids = [_uid(result, depth) or above[depth] or "" for depth in _LEVELS[: _LEVELS.index(level) + 1]]
-    completed = {tag: element for tag, element in result.items() if tag != RETRIEVE_URL}
-    if all(is_uid(uid) for uid in uids):
-        completed[RETRIEVE_URL] = {"vr": "UR", "Value": [resource_url(base_url, reference_of(*uids))]}
+    above = (study_instance_uid, series_instance_uid, None)
+    path = ""
+    completed = dict(result)
+    completed.pop(RETRIEVE_URL, None)
+    for (segment, tag), given in zip(_SEGMENTS[: _LEVELS.index(level) + 1], above, strict=False):
+        values = result.get(tag, _UNKNOWN).get("Value") or (given,)
+        uid = str(values[0] or given or "")
+        if not is_uid(uid):
+            return dict(sorted(completed.items()))
+        path += f"{segment}{uid}"
+    completed[RETRIEVE_URL] = {"vr": "UR", "Value": [base_url + path]}
     return dict(sorted(completed.items()))
-
-
-def _uid(result: DicomJson, level: Level) -> str:
-    values = result.get(_UID_TAGS[level], {}).get("Value") or [""]
-    return str(values[0])

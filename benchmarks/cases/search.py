@@ -31,7 +31,8 @@ class Question:
     skipped: int = 0
 
 
-def _spread(count: int) -> list[int]:
+def spread(count: int) -> list[int]:
+    """Numbers of studies from all over the archive."""
     return [count // 10 + place * (count - count // 10) // VARIANTS for place in range(VARIANTS)]
 
 
@@ -62,7 +63,7 @@ def _all(study: StudyValues) -> bool:
 
 def questions(count: int) -> dict[str, list[Question]]:
     """By kind; several of each, so that one answer is not all that is ever asked for."""
-    studies = [StudyValues(number) for number in _spread(count)]
+    studies = [StudyValues(number) for number in spread(count)]
     weeks = [_dates(day, 6) for day in range(100, 3500, 3400 // VARIANTS)]
     months = [_dates(day, 30) for day in range(100, 3500, 3400 // VARIANTS)]
     prefixes = [name[:4].lower() for name in SURNAMES[::3]]

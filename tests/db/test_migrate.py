@@ -72,7 +72,7 @@ async def test_large_values_are_read_by_slices(db: Database) -> None:
     if db.dialect == "postgresql":
         query = "SELECT attname FROM pg_attribute WHERE attrelid = 'instances'::regclass AND attstorage = 'e'"
     else:
-        query = "SELECT name FROM pragma_table_info('instances') WHERE type = 'BLOB'"
+        query = "SELECT name FROM pragma_table_info('instances') WHERE type = 'BLOB' AND \"notnull\""
     async with reading(db) as connection:
         found = set((await connection.execute(text(query))).scalars())
     assert found == {"layout", "frame_index", "bulkdata", "metadata"}

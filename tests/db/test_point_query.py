@@ -14,7 +14,8 @@ from app.db.engine import Database, close_database, open_database
 from app.db.locate import locate_instance
 from app.db.point_query import few_rows, first_row
 from app.db.search import search
-from app.db.search_reader import mappings_of
+from app.db.search_reader import rows_of
+from app.db.sql_text import sql
 from app.db.tables import series, studies
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, Level, SearchQuery, Wildcard
@@ -84,7 +85,7 @@ async def test_connections_end_with_the_database(database_url: str) -> None:
     engine = db.engine.sync_engine
     for _ in range(2):
         assert await first_row(db, _SERIES, {"study": "1.2"}) == ("1.2.1", 1)
-        assert len(await mappings_of(db, select(series.c.id))) == 1
+        assert len(await rows_of(db, sql("SELECT id FROM series"))) == 1
         connection = point_query._connections[engine]
         await close_database(db)
         assert engine not in point_query._connections
@@ -96,12 +97,13 @@ async def test_connections_end_with_the_database(database_url: str) -> None:
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_readers_cannot_write(filled: Database) -> None:
     await first_row(filled, _SERIES, {"study": "1.2"})
-    await mappings_of(filled, select(series.c.id))
+    await rows_of(filled, sql("SELECT id FROM series"))
     with pytest.raises(sqlite3.OperationalError):
         point_query.look_up(filled, "DELETE FROM series", [])
     reader = search_reader._readers[filled.engine.sync_engine]
-    with reader.connect() as connection, pytest.raises(Exception, match="readonly"):
-        connection.exec_driver_sql("DELETE FROM series")
+    for read in (reader.rows, reader.rows_in_thread):
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await read(sql("DELETE FROM series"))
 
 
 async def test_a_database_without_tables_is_unavailable(tmp_path: Path) -> None:

@@ -1,12 +1,17 @@
 """Every indexed key is an index search on both databases, and the newest studies come without sorting all of them."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 
+from app.db import search as search_module
 from app.db.engine import Database
+from app.db.matching_sql import Matching
 from app.db.search import search
+from app.db.search_reader import rows_of
+from app.db.search_statements import count
+from app.db.sql_text import Sql, numbered
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, Level, Rule, SearchQuery, SingleValue
 from tests.support.matching_cases import any_of, between, date_times_between, empty, is_value, like, uids
@@ -85,33 +90,50 @@ _CASES: list[tuple[Level, list[tuple[str, Rule]], str]] = [
 ]
 
 
-async def _plan(db: Database, query: SearchQuery, *forbidden: str) -> str:
-    """How the page is found. PostgreSQL sorts and reads whole tables when they are small, so that is forbidden: what is
-    left in the plan has no other way."""
-    sent: list[tuple[str, Any]] = []
+# How long lists of owners are is asked first.
+_LENGTHS = "SELECT (SELECT count(*)"
+Plan = Callable[..., Awaitable[str]]
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-        sent.append((statement, parameters))
 
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        await search(db, query)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-    statement, parameters = sent[0]
+async def _explained(db: Database, statement: str, values: Sequence[Any], *forbidden: str) -> str:
+    """PostgreSQL sorts and reads whole tables when they are small, so that is forbidden: what is left in the plan has no
+    other way."""
     async with db.engine.begin() as connection:
-        if db.dialect == "postgresql":
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        if db.dialect == "sqlite":
+            rows = await driver.execute_fetchall(f"EXPLAIN QUERY PLAN {statement}", values)
+        else:
             for way in ("enable_seqscan", *forbidden):
                 await connection.exec_driver_sql(f"SET LOCAL {way} = off")
-        explain = "EXPLAIN QUERY PLAN " if db.dialect == "sqlite" else "EXPLAIN "
-        rows = await connection.exec_driver_sql(explain + statement, parameters)
-        return "\n".join(str(row[-1]) for row in rows)
+            rows = await driver.fetch(f"EXPLAIN {numbered(statement)}", *values)
+    return "\n".join(str(row[-1]) for row in rows)
+
+
+@pytest.fixture
+def plan_of(db: Database, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """How the page is found, or the candidates are."""
+
+    async def plan(query: SearchQuery, *forbidden: str) -> str:
+        sent: list[Sql] = []
+
+        async def noted(db: Database, statement: Sql) -> Any:
+            sent.append(statement)
+            return await rows_of(db, statement)
+
+        monkeypatch.setattr(search_module, "rows_of", noted)
+        await search(db, query)
+        page = next(one for one in sent if not one.text.startswith(_LENGTHS))
+        return await _explained(db, page.text, page.values, *forbidden)
+
+    return plan
 
 
 @pytest.mark.parametrize(("level", "keys", "index"), _CASES, ids=str)
-async def test_keys_are_searched_by_index(db: Database, level: Level, keys: list[tuple[str, Rule]], index: str) -> None:
+async def test_keys_are_searched_by_index(
+    db: Database, plan_of: Plan, level: Level, keys: list[tuple[str, Rule]], index: str
+) -> None:
     matches = tuple(AttributeMatch(standard_path(path), rule) for path, rule in keys)
-    plan = await _plan(db, SearchQuery(level, matches=matches))
+    plan = await plan_of(SearchQuery(level, matches=matches))
     if db.dialect == "sqlite":
         assert index in plan
         page = plan[: plan.index("SCAN page")]
@@ -135,19 +157,62 @@ async def test_keys_are_searched_by_index(db: Database, level: Level, keys: list
     ],
     ids=str,
 )
-async def test_the_page_is_found_without_sorting(db: Database, keys: list[tuple[str, Rule]]) -> None:
+async def test_the_page_is_found_without_sorting(db: Database, plan_of: Plan, keys: list[tuple[str, Rule]]) -> None:
     matches = tuple(AttributeMatch(standard_path(path), rule) for path, rule in keys)
     query = SearchQuery(Level.STUDY, matches=matches, limit=10)
-    plan = await _plan(db, query, "enable_sort", "enable_incremental_sort", "enable_bitmapscan")
+    plan = await plan_of(query, "enable_sort", "enable_incremental_sort", "enable_bitmapscan")
     if db.dialect == "sqlite":
         assert "USE TEMP B-TREE" not in plan[: plan.index("SCAN page")]
     else:
         assert "Sort Key" not in plan[plan.index("Limit") : plan.index("SubPlan")], plan
 
 
-async def test_a_study_scope_starts_from_the_study(db: Database) -> None:
+_WALKS = [
+    (("PatientName", like("doe*")), False),
+    (("PatientName", like("*doe*")), False),
+    (("PatientName", is_value("john doe")), True),
+    (("PatientID", like("P*")), False),
+    (("StudyDescription", like("He*")), False),
+]
+
+
+@pytest.mark.parametrize(("key", "fuzzy"), _WALKS, ids=str)
+async def test_keys_that_fit_many_are_held_against_the_newest_studies(
+    db: Database, plan_of: Plan, monkeypatch: pytest.MonkeyPatch, key: tuple[str, Rule], fuzzy: bool
+) -> None:
+    monkeypatch.setattr(search_module, "_MAX_WIDE", -1)
+    query = SearchQuery(Level.STUDY, matches=(AttributeMatch(standard_path(key[0]), key[1]),), limit=10, fuzzy=fuzzy)
+    plan = await plan_of(query, "enable_sort", "enable_bitmapscan")
+    assert "ix_studies_study_date_id" in plan
+    if db.dialect == "sqlite":
+        assert "USE TEMP B-TREE" not in plan[: plan.index("SCAN page")]
+    if fuzzy or key[0] == "StudyDescription":
+        # Of PostgreSQL any index that begins with the owner's level will do here: there are no rows to tell them apart.
+        assert "ix_attribute_values_level_owner_id" in plan or db.dialect == "postgresql"
+
+
+async def test_keys_that_fit_few_are_found_along_their_index_alone(db: Database, plan_of: Plan) -> None:
+    for keyword, rule in (("PatientName", like("doe*")), ("PatientName", like("*doe*")), ("PatientID", like("P*"))):
+        plan = await plan_of(SearchQuery(Level.STUDY, matches=(AttributeMatch(standard_path(keyword), rule),)))
+        index = "ix_studies_patient_id" if keyword == "PatientID" else "ix_studies_patient_name_alphabetic"
+        if db.dialect == "sqlite":
+            assert f"USING COVERING INDEX {index}" in plan
+        else:
+            assert index in plan
+
+
+async def test_what_lies_behind_a_deep_page_is_counted_from_there(db: Database) -> None:
+    statement = count(db.dialect, Level.STUDY, Matching(), 100, behind=("20240101", 7))
+    plan = await _explained(db, statement.text, statement.values, "enable_bitmapscan")
+    if db.dialect == "sqlite":
+        assert "COVERING INDEX ix_studies_study_date_id (study_date<?)" in plan
+    else:
+        assert "Index Cond: (ROW(study_date, id) < ROW(" in plan
+
+
+async def test_a_study_scope_starts_from_the_study(db: Database, plan_of: Plan) -> None:
     query = SearchQuery(Level.INSTANCE, study_instance_uid="1", series_instance_uid="1.1")
-    plan = await _plan(db, query)
+    plan = await plan_of(query)
     if db.dialect == "sqlite":
         assert "studies_1 (study_instance_uid=?)" in plan
         assert "series_1 (study_id=? AND series_instance_uid=?)" in plan
@@ -156,9 +221,9 @@ async def test_a_study_scope_starts_from_the_study(db: Database) -> None:
         assert "Seq Scan" not in plan
 
 
-async def test_a_key_without_an_index_reads_the_newest_candidates_first(db: Database) -> None:
+async def test_a_key_without_an_index_reads_the_newest_candidates_first(db: Database, plan_of: Plan) -> None:
     matches = (AttributeMatch(standard_path("PatientComments"), SingleValue("x")),)
-    plan = await _plan(db, SearchQuery(Level.STUDY, matches=matches))
+    plan = await plan_of(SearchQuery(Level.STUDY, matches=matches))
     assert "ix_studies_study_date_id" in plan or "Sort Key: study_date" in plan.replace("studies.", "")
     empty_key = (AttributeMatch(standard_path("AccessionNumber"), empty()),)
-    assert "ix_studies_accession_number" in await _plan(db, SearchQuery(Level.STUDY, matches=empty_key))
+    assert "ix_studies_accession_number" in await plan_of(SearchQuery(Level.STUDY, matches=empty_key))

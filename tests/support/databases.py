@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from sqlalchemy import Engine, event
 
-from app.db import point_query
+from app.db import point_query, search_reader
 from app.db.engine import Database, close_database, open_database
 from app.db.migrate import migrate
 from tests.support.postgres import PostgresMissing, Template, run_in_thread
@@ -69,17 +69,16 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 
 class StatementCounter:
-    """Notes every statement, whether SQLAlchemy sends it or app.db.point_query; BEGIN IMMEDIATE of SQLite is not one.
-
-    Those of all databases of this process: a search on SQLite reads through an engine of its own.
-    """
+    """Notes every statement of all databases of this process, whether SQLAlchemy sends it or the driver itself;
+    BEGIN IMMEDIATE of SQLite is not one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.statements: list[str] = []
         event.listen(Engine, "before_cursor_execute", self._note)
         for driver, name in ((asyncpg.Connection, "fetch"), (aiosqlite.Connection, "execute_fetchall")):
             monkeypatch.setattr(driver, name, self._noting(getattr(driver, name)))
-        monkeypatch.setattr(point_query, "look_up", self._noting(point_query.look_up))
+        for module in (point_query, search_reader):
+            monkeypatch.setattr(module, "look_up", self._noting(module.look_up))
 
     def close(self) -> None:
         event.remove(Engine, "before_cursor_execute", self._note)

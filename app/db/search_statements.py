@@ -1,0 +1,148 @@
+"""The statements of a search: a page of results, a count, the candidates. Ids first, then only their rows in full width.
+
+Order of the results, total and unchanged while the content is:
+
+    studies    Study Date, newest first, then the latest stored first
+    series     as their studies; within a study by Series Number (unknown last), then Series Instance UID
+    instances  as their series; within a series by Instance Number (unknown last), then SOP Instance UID
+
+The index on (study_date desc, id desc) gives that order without sorting; so does every index of studies behind its key.
+"""
+
+# ruff: noqa: S608 - every name in these statements is of app.db; values are bound
+
+from collections.abc import Sequence
+
+from app.db.engine import Dialect
+from app.db.matching_sql import Lead, Matching
+from app.db.sql_text import Sql, all_of, is_any, joined, sql
+from app.db.wide_keys import WideKey
+from app.dicom.matching import Level
+
+_TABLE = {Level.STUDY: "studies", Level.SERIES: "series", Level.INSTANCE: "instances"}
+_BELOW_STUDY = {
+    Level.STUDY: "",
+    Level.SERIES: ", series.series_number IS NULL, series.series_number, series.series_instance_uid",
+}
+_BELOW_STUDY[Level.INSTANCE] = (
+    f"{_BELOW_STUDY[Level.SERIES]},"
+    " instances.instance_number IS NULL, instances.instance_number, instances.sop_instance_uid"
+)
+
+
+def page(dialect: Dialect, level: Level, matching: Matching, columns: str, limit: int, offset: int) -> Sql:
+    """Rows of `columns`, in order."""
+    window = sql("LIMIT ? OFFSET ?", limit, offset) if offset else sql("LIMIT ?", limit)
+    return _in_full(dialect, level, columns, joined([_ids(dialect, level, matching), window]))
+
+
+def wide_page(
+    dialect: Dialect, wide: WideKey, dates: Sequence[Sql], columns: str, most: int, limit: int, offset: int
+) -> Sql:
+    """Rows of `columns` of studies, in order, and behind them the numbers of `wide_count`."""
+    ids = joined(
+        ["SELECT id FROM studies_found ORDER BY study_date DESC, id DESC", sql("LIMIT ? OFFSET ?", limit, offset)]
+    )
+    columns = f"{columns}, {_counts(wide)}"
+    return joined([_found(wide, dates, most), _in_full(dialect, Level.STUDY, columns, ids)])
+
+
+def wide_count(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
+    """How many rows the wide key fits, and how many studies. Where the former (the latter, if the former is NULL) are `most` or
+    more, not all was looked at."""
+    return joined([_found(wide, dates, most), f"SELECT {_counts(wide)}"])
+
+
+def _counts(wide: WideKey) -> str:
+    studies = "(SELECT count(*) FROM studies_found)"
+    return f"NULL, {studies}" if wide.distinct else f"(SELECT count(*) FROM found), {studies}"
+
+
+def _found(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
+    """What the wide key fits, in no order."""
+    arms = [joined([arm, *dates], " AND ") for arm in wide.arms]
+    if wide.distinct:
+        return joined(["WITH studies_found AS MATERIALIZED (", joined(arms, " UNION ALL "), sql("LIMIT ?)", most)])
+    # Each by itself, or whatever comes first would take the place of the others.
+    few = [sql(f"SELECT * FROM ({arm.text} LIMIT ?) arm_{place}", *arm.values, most) for place, arm in enumerate(arms)]
+    studies_found = "studies_found AS MATERIALIZED (SELECT DISTINCT id, study_date FROM found)"
+    return joined(["WITH found AS MATERIALIZED (", joined(few, " UNION ALL "), f"), {studies_found}"])
+
+
+def candidates(dialect: Dialect, level: Level, matching: Matching, limit: int) -> Sql:
+    """Rows of an id, in order."""
+    return joined([_ids(dialect, level, matching), sql("LIMIT ?", limit)])
+
+
+def chosen(dialect: Dialect, level: Level, ids: Sequence[int], columns: str) -> Sql:
+    """Rows of `columns` of the given ids, in order."""
+    table = _TABLE[level]
+    return _in_full(dialect, level, columns, joined([f"SELECT id FROM {table} WHERE", is_any(dialect, "id", ids)]))
+
+
+def count(dialect: Dialect, level: Level, matching: Matching, most: int, *, behind: tuple[str, int] | int = 0) -> Sql:
+    """The number of matches, counted up to `most`.
+
+    behind  as many are left out; or, of studies, those up to this date and id are: then an index leads to the place
+    """
+    conditions = list(matching.conditions)
+    window = sql("LIMIT ?", most)
+    if isinstance(behind, tuple):
+        lead = matching.lead
+        place = f"{lead.study_date}, {lead.study_id}" if lead else "studies.study_date, studies.id"
+        conditions.append(sql(f"({place}) < (?, ?)", *behind))
+    elif behind:
+        window = sql("LIMIT ? OFFSET ?", most, behind)
+    inner: list[Sql | str] = ["SELECT 1 FROM", _tables(dialect, level, matching), "WHERE", all_of(conditions), window]
+    return joined(["SELECT count(*) FROM (", *inner, ") counted"])
+
+
+def lengths(lists: Sequence[Sql], most: int) -> Sql:
+    """One row: how long each list is, counted up to `most`."""
+    counted = [
+        sql(f"(SELECT count(*) FROM ({one.text} LIMIT ?) list_{n})", *one.values, most) for n, one in enumerate(lists)
+    ]
+    return joined(["SELECT", joined(counted, ", ")])
+
+
+def _in_full(dialect: Dialect, level: Level, columns: str, ids: Sql) -> Sql:
+    """The rows of the ids: everything that is wide or computed is looked at for these alone."""
+    join = "CROSS JOIN" if dialect == "sqlite" else "JOIN"
+    tables = f"{join} {_TABLE[level]} ON {_TABLE[level]}.id = page.id"
+    if level is Level.INSTANCE:
+        tables += f" {join} series ON series.id = instances.series_id"
+    if level is not Level.STUDY:
+        tables += f" {join} studies ON studies.id = series.study_id"
+    return joined([f"SELECT {columns} FROM (", ids, f") page {tables} {_order(level)}"])
+
+
+def _ids(dialect: Dialect, level: Level, matching: Matching) -> Sql:
+    """The row ids of all matches, in order."""
+    lead = matching.lead
+    own = f"{_TABLE[level]}.id" if level is not Level.STUDY or lead is None else f"{lead.study_id} AS id"
+    tables = _tables(dialect, level, matching)
+    where: list[Sql | str] = ["WHERE", all_of(matching.conditions)] if matching.conditions else []
+    return joined([f"SELECT {own} FROM", tables, *where, _order(level, lead)])
+
+
+def _tables(dialect: Dialect, level: Level, matching: Matching) -> str:
+    """The table of the level with those above it that matter, and with the table that leads the search."""
+    lead = matching.lead
+    # SQLite keeps no statistics here, and prefers to read a whole table of series to walking the newest studies; of CROSS
+    # JOIN it takes the order as written (sqlite.org/optoverview.html, section 9). PostgreSQL knows better.
+    join = "CROSS JOIN" if dialect == "sqlite" and (matching.from_studies or lead) else "JOIN"
+    tables, study_id = "studies", "studies.id"
+    if lead is not None:
+        tables, study_id = lead.table, lead.study_id
+        if any("studies." in condition.text for condition in matching.conditions):
+            tables += f" {join} studies ON studies.id = {study_id}"
+    if level is not Level.STUDY:
+        tables += f" {join} series ON series.study_id = {study_id}"
+    if level is Level.INSTANCE:
+        tables += f" {join} instances ON instances.series_id = series.id"
+    return tables
+
+
+def _order(level: Level, lead: Lead | None = None) -> str:
+    study_date, study_id = (lead.study_date, lead.study_id) if lead else ("studies.study_date", "studies.id")
+    return f"ORDER BY {study_date} DESC, {study_id} DESC{_BELOW_STUDY[level]}"

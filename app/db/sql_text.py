@@ -1,0 +1,86 @@
+"""Pieces of SQL with their values, put together as text: what searches are made of.
+
+Building, hashing and compiling SQLAlchemy's expressions took 1.5 of the 2.5 ms of a search that finds one study; joining texts
+takes 0.03. Values are never written into the text: each is a `?` there, in their order. Names come from app.db alone.
+"""
+
+# ruff: noqa: S608 - every name in these statements is of app.db; values are bound
+
+import json
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from app.db.engine import Dialect
+
+
+class Sql(NamedTuple):
+    """A piece of a statement, `values` those of its question marks. It holds no other question marks.
+
+    A condition is written so that AND and OR may stand beside it.
+    """
+
+    text: str
+    values: tuple[Any, ...] = ()
+
+
+TRUE, FALSE = Sql("TRUE"), Sql("FALSE")
+
+
+def sql(text: str, *values: Any) -> Sql:
+    return Sql(text, values)
+
+
+def joined(parts: Iterable[Sql | str], separator: str = " ") -> Sql:
+    """The parts one behind the other."""
+    texts: list[str] = []
+    values: list[Any] = []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+        else:
+            texts.append(part.text)
+            values += part.values
+    return Sql(separator.join(texts), tuple(values))
+
+
+def all_of(conditions: Iterable[Sql]) -> Sql:
+    """That every condition holds; true if there is none."""
+    listed = list(conditions)
+    if len(listed) < 2:
+        return listed[0] if listed else TRUE
+    text, values = joined(listed, ") AND (")
+    return Sql(f"({text})", values)
+
+
+def one_of(conditions: Iterable[Sql]) -> Sql:
+    """That any condition holds; false if there is none."""
+    listed = list(conditions)
+    if len(listed) < 2:
+        return listed[0] if listed else FALSE
+    text, values = joined(listed, ") OR (")
+    return Sql(f"(({text}))", values)
+
+
+def none_of(condition: Sql) -> Sql:
+    return Sql(f"NOT ({condition.text})", condition.values)
+
+
+def is_any(dialect: Dialect, column: str, values: Collection[str] | Collection[int]) -> Sql:
+    """That a column of text or integers is one of the values, as one value of the statement, however many they are."""
+    listed = list(values)
+    if not listed:
+        return FALSE
+    if len(listed) == 1:
+        return Sql(f"{column} = ?", (listed[0],))
+    if dialect == "sqlite":
+        return Sql(f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(listed),))
+    kind = "bigint" if isinstance(listed[0], int) else "text"
+    return Sql(f"{column} = ANY(?::{kind}[])", (listed,))
+
+
+@lru_cache(maxsize=1024)
+def numbered(text: str) -> str:
+    """The text with $1, $2, .. for its question marks, as PostgreSQL wants them."""
+    first, *others = text.split("?")
+    return first + "".join(f"${number}{part}" for number, part in enumerate(others, 1))

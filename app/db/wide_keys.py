@@ -1,0 +1,80 @@
+"""Patterns and fuzzy names: keys that may fit a handful of studies or half of the archive, and nobody knows which.
+
+So both ways are kept ready. `arms` are selects of what fits, each along an index: taken while there are not too many, sorted
+and counted at once. Where there are, some are among the newest studies, which are walked through and held against `filter`.
+At a million studies either way ends after some ten thousand rows.
+"""
+
+# ruff: noqa: S608 - every name in these statements is of app.db; values are bound
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from app.db.engine import Dialect
+from app.db.sql_text import Sql, all_of, joined, none_of, one_of, sql
+from app.db.stored_value_conditions import fuzzy_arms, fuzzy_filter, held_by_study
+from app.db.value_conditions import group_condition, name_condition, pattern_condition, stored_value_condition
+from app.dicom.attributes import LEVEL_NUMBER, stored_path
+from app.dicom.matching import AttributeMatch, AttributePath, Level, SingleValue, Wildcard
+from app.dicom.matching_values import fuzzy_words, name_keys
+from app.dicom.wildcards import WILDCARD_VRS, prepare
+
+
+@dataclass(frozen=True, slots=True)
+class WideKey:
+    """arms: of id and study_date, to be completed by conditions on study_date. distinct: no study is in two of them, or in one
+    twice. filter: the same of a row of studies."""
+
+    arms: tuple[Sql, ...]
+    distinct: bool
+    filter: Sql
+
+
+def of_column(column: str, rule: Wildcard, dialect: Dialect) -> WideKey:
+    """A pattern of a text column of studies."""
+    prepared = prepare(rule.pattern)
+    arm = joined(["SELECT id, study_date FROM studies WHERE", pattern_condition(column, prepared, dialect)])
+    return WideKey((arm,), True, pattern_condition(_walked(column, dialect), prepared, dialect))
+
+
+def of_name(
+    path: AttributePath, columns: Sequence[str], rule: SingleValue | Wildcard, dialect: Dialect, *, fuzzy: bool
+) -> WideKey | None:
+    """A person name that has columns; None where it names its groups one by one."""
+    keys = name_keys(rule)
+    words = fuzzy_words(rule) if fuzzy else ()
+    if len(keys) != 1 or not keys[0] or (isinstance(rule, SingleValue) and not words):
+        return None
+    arms = [
+        joined(["SELECT id, study_date FROM studies WHERE", all_of(conditions)])
+        for conditions in _disjoint([group_condition(column, keys[0], dialect) for column in columns])
+    ]
+    walked = name_condition([_walked(column, dialect) for column in columns], rule, dialect)
+    if not words:
+        return WideKey(tuple(arms), True, walked)
+    arms += fuzzy_arms(path, words, dialect)
+    return WideKey(tuple(arms), False, one_of([walked, fuzzy_filter(path, words, dialect)]))
+
+
+def of_stored_value(match: AttributeMatch, rule: Wildcard, dialect: Dialect) -> WideKey | None:
+    """A pattern of a study's attribute that is kept in attribute_values."""
+    path = match.path
+    if path.vr == "PN" or path.vr not in WILDCARD_VRS:
+        return None
+    stored = stored_path(path)
+    fits = stored_value_condition("value", rule, path.vr, dialect)
+    of_level = f"SELECT owner_id AS id, study_date FROM attribute_values WHERE level = {LEVEL_NUMBER[Level.STUDY]}"
+    arm = joined([sql(f"{of_level} AND path = ? AND", stored), fits])
+    held = held_by_study(all_of([sql("path = ?", stored), fits]), dialect)
+    return WideKey((arm,), False, held)
+
+
+def _walked(column: str, dialect: Dialect) -> str:
+    """The column where it must not tempt SQLite away from the index of dates (sqlite.org/optoverview.html, section 3.1)."""
+    return f"+studies.{column}" if dialect == "sqlite" else f"studies.{column}"
+
+
+def _disjoint(conditions: Sequence[Sql]) -> Iterator[list[Sql]]:
+    """Each condition without those before it."""
+    for place, condition in enumerate(conditions):
+        yield [condition, *map(none_of, conditions[:place])]

@@ -1,0 +1,152 @@
+"""Keys that may fit few studies or very many: both ways to the page find the same, in the same order, and say what they know."""
+
+from typing import Any
+
+import pytest
+
+from app.db import search as search_module
+from app.db.engine import Database
+from app.db.search import SearchPage, search
+from app.dicom.attributes import standard_path
+from app.dicom.matching import AttributeMatch, Level, Rule, SearchQuery
+from tests.support.archive import instance, store
+from tests.support.databases import StatementCounter
+from tests.support.matching_cases import between, is_value, like
+
+_NAMES = (
+    "Meyer^Hans",
+    "Meier^Anna=山田^太郎",
+    "Maier^Hans Meyer",
+    "=Meyer",
+    "Doe^Meyer",
+    "Mey",
+    "Müller^Jörg=mey^x=mey^y",
+    "",
+)
+_KEYS: list[tuple[dict[str, Rule], bool]] = [
+    ({"PatientName": like("mey*")}, False),
+    ({"PatientName": like("*ey*")}, False),
+    ({"PatientName": like("m?ier^*")}, False),
+    ({"PatientName": like("mey*")}, True),
+    ({"PatientName": is_value("meyer")}, True),
+    ({"PatientName": is_value("hans meyer")}, True),
+    ({"PatientName": like("*yer")}, True),
+    ({"PatientName": like("mey*"), "StudyDate": between("20240102", None)}, False),
+    ({"PatientName": is_value("meyer"), "StudyDate": is_value("20240103")}, True),
+    ({"PatientID": like("P1*")}, False),
+    ({"PatientID": like("*2"), "StudyDate": between("20240101", "20240103")}, False),
+    ({"AccessionNumber": like("?1*")}, False),
+    ({"StudyDescription": like("He*")}, False),
+    ({"StudyDescription": like("*a*"), "StudyDate": between(None, "20240103")}, False),
+    ({"OtherPatientIDs": like("x*")}, False),
+    ({"PatientName": like("nobody*")}, True),
+]
+
+
+async def _fill(db: Database) -> None:
+    await store(
+        db,
+        [
+            instance(
+                f"1.{number}",
+                f"1.{number}.1",
+                f"1.{number}.1.1",
+                StudyDate=f"2024010{number % 5 + 1}",
+                PatientName=_NAMES[number % len(_NAMES)],
+                PatientID=f"P{number}",
+                AccessionNumber=f"A{number}",
+                StudyDescription=("Head", "Heart", "Abdomen")[number % 3],
+                PatientSex="F" if number % 4 < 2 else "M",
+                OtherPatientIDs=[f"x{number}", f"xx{number}", "y"],
+                Modality="CT" if number % 4 else "MR",
+                SeriesDescription="axial" if number % 3 else "coronal",
+            )
+            for number in range(40)
+        ],
+    )
+
+
+def _query(keys: dict[str, Rule], level: Level = Level.STUDY, **options: Any) -> SearchQuery:
+    return SearchQuery(
+        level, matches=tuple(AttributeMatch(standard_path(name), rule) for name, rule in keys.items()), **options
+    )
+
+
+def _uids(page: SearchPage) -> list[str]:
+    return [result["0020000D"]["Value"][0] for result in page.results]
+
+
+@pytest.mark.parametrize(("keys", "fuzzy"), _KEYS, ids=str)
+async def test_both_ways_find_the_same(
+    db: Database, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Rule], fuzzy: bool
+) -> None:
+    await _fill(db)
+    along_index = await search(db, _query(keys, fuzzy=fuzzy))
+    everything = _uids(along_index)
+    assert along_index.total_known == len(everything) == len(set(everything))
+    monkeypatch.setattr(search_module, "_MAX_WIDE", -1)
+    assert _uids(await search(db, _query(keys, fuzzy=fuzzy))) == everything
+    monkeypatch.setattr(search_module, "_MAX_WIDE", 50_000)
+    monkeypatch.setattr(search_module, "_WIDE_COUNT_CAP", 0)
+    for limit, offset in (
+        (1, 0),
+        (2, 0),
+        (3, 2),
+        (2, len(everything) - 1),
+        (2, len(everything)),
+        (0, 0),
+        (0, 1),
+        (50, 1),
+    ):
+        page = await search(db, _query(keys, fuzzy=fuzzy, limit=limit, offset=max(0, offset)))
+        behind = everything[max(0, offset) :]
+        assert _uids(page) == behind[:limit], (limit, offset)
+        assert page.remaining <= len(behind[limit:])
+        if page.remaining_is_exact:
+            assert page.remaining == len(behind[limit:]), (limit, offset)
+            assert page.total_known in (len(everything), None)
+        else:
+            assert page.total_known is None
+
+
+async def test_what_lies_behind_is_counted_up_to_the_cap(db: Database, statement_counter: StatementCounter) -> None:
+    await _fill(db)
+    keys = {"PatientID": like("P*")}
+    first_two = _uids(await search(db, _query({}, limit=2)))
+    for cap, statements, remaining, is_exact in ((38, 1, 38, True), (37, 2, 37, False), (5, 2, 5, False)):
+        with statement_counter.counting(statements):
+            page = await search(db, _query(keys, limit=2), count_cap=cap)
+        assert (page.remaining, page.remaining_is_exact) == (remaining, is_exact)
+        assert _uids(page) == first_two
+    with statement_counter.counting(1):
+        assert (await search(db, _query({"PatientName": like("mey*")}))).total_known == 20
+    with statement_counter.counting(1):
+        assert (await search(db, _query({"PatientName": like("mey*")}, limit=0))).remaining == 20
+
+
+@pytest.mark.parametrize(
+    ("level", "keys"),
+    [
+        (Level.STUDY, {"PatientSex": is_value("F"), "ModalitiesInStudy": is_value("MR")}),
+        (Level.STUDY, {"PatientSex": is_value("F"), "StudyDescription": is_value("Head")}),
+        (Level.SERIES, {"PatientSex": is_value("M")}),
+        (Level.SERIES, {"SeriesDescription": is_value("axial"), "PatientSex": is_value("M")}),
+        (Level.INSTANCE, {"SeriesDescription": is_value("axial")}),
+    ],
+    ids=str,
+)
+async def test_long_lists_are_looked_up_one_by_one(
+    db: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    statement_counter: StatementCounter,
+    level: Level,
+    keys: dict[str, Rule],
+) -> None:
+    await _fill(db)
+    listed = await search(db, _query(keys, level))
+    monkeypatch.setattr(search_module, "_LONG_LIST", 1)
+    with statement_counter.counting(2):
+        looked_up = await search(db, _query(keys, level))
+    assert 0 < len(listed.results) < 40
+    assert looked_up == listed
+    assert "EXISTS" in statement_counter.statements[-1]
