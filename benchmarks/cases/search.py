@@ -16,7 +16,7 @@ from benchmarks.uploads import store_files
 
 PAGE = 50
 VARIANTS = 40
-FILL_SECONDS = 60.0  # of the peer
+FILL_SECONDS = 40.0  # of the peer
 _HEADERS = {"Accept": "application/dicom+json"}
 _GENERATED = StudyValues(0).uid[:20]
 Matches = Callable[[StudyValues], bool]
