@@ -2,14 +2,14 @@
 
 On SQLite a statement that finds little takes less time than reaching a thread, so each begins where it is asked for. One that
 has gone a certain way without coming to its end is broken off and begun again in a thread, on a connection of its own; its like
-go there at once from then on. On PostgreSQL the driver is handed the text itself, as in app.db.point_query.
+go there at once for a while. On PostgreSQL the driver is handed the text itself, as in app.db.point_query.
 """
 
 import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,9 +20,11 @@ from app.db.sql_text import Sql, numbered
 
 Row = tuple[Any, ...]
 
-# What a statement may do on the event loop, in seconds; looked at every so many instructions of SQLite's machine.
-_BRIEF, _STRIDE = 0.002, 1000
-_MAX_LONG = 1024
+# What a statement may take on the event loop, in seconds of processor time, and of waiting for the disk; looked at every so
+# many instructions of SQLite's machine.
+_BRIEF, _BRIEF_WAIT, _STRIDE = 0.002, 0.02, 1000
+# For how long, in seconds, and of how many statements it is remembered that they took longer.
+_REMEMBERED, _MAX_LONG = 60.0, 1024
 _ELSEWHERE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT}
 
 
@@ -46,14 +48,15 @@ class SqliteReader:
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._is_closed = False
-        self._deadline = 0.0
-        self._long: dict[str, None] = {}
+        self._processor_end = self._end = 0.0
+        self._long: dict[str, float] = {}
         self._brief = self._connect(0)
         self._brief.set_progress_handler(self._has_gone_far, _STRIDE)
 
     async def rows(self, statement: Sql) -> list[Row]:
-        if statement.text not in self._long:
-            self._deadline = perf_counter() + _BRIEF
+        now = perf_counter()
+        if self._long.get(statement.text, 0.0) <= now:
+            self._processor_end, self._end = thread_time() + _BRIEF, now + _BRIEF_WAIT
             try:
                 return look_up(self._brief, statement.text, statement.values)
             except sqlite3.OperationalError as error:
@@ -74,12 +77,12 @@ class SqliteReader:
             connection.close()
 
     def _has_gone_far(self) -> bool:
-        return perf_counter() > self._deadline
+        return thread_time() > self._processor_end or perf_counter() > self._end
 
     def _remember(self, text: str) -> None:
         if len(self._long) >= _MAX_LONG:
             self._long.clear()
-        self._long[text] = None
+        self._long[text] = perf_counter() + _REMEMBERED
 
     def _read(self, statement: Sql) -> list[Row]:
         with self._lock:

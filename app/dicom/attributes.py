@@ -137,6 +137,7 @@ SEARCHABLE: MappingProxyType[Level, tuple[AttributePath, ...]] = MappingProxyTyp
 INSTANCE_ATTRIBUTES: frozenset[str] = (
     frozenset(one.path.tags[0] for one in DEFAULT_RETURNED[Level.INSTANCE] if one.path.vr != "UI") - COMPUTED
 )
+_INSTANCE_TAGS = sorted(INSTANCE_ATTRIBUTES)
 _NAME_COLUMNS = (standard_path("PatientName"), standard_path("ReferringPhysicianName"))
 
 
@@ -316,11 +317,19 @@ def series_columns(dataset: DicomJson) -> dict[str, object]:
 def instance_columns(dataset: DicomJson) -> dict[str, object]:
     """Values for the matching columns of `instances` besides its UIDs; instance_number is an integer or None, attributes the
     JSON text of INSTANCE_ATTRIBUTES, None where one of them is of no sensible size."""
-    chosen = {tag: element for tag in sorted(INSTANCE_ATTRIBUTES) if (element := without_bulkdata(dataset.get(tag)))}
     return {
         "instance_number": whole_number(_first_text(dataset, "00200013")),
-        "attributes": None if any(map(_is_large, chosen.values())) else orjson.dumps(chosen),
+        "attributes": _instance_attributes(dataset),
     }
+
+
+def _instance_attributes(dataset: DicomJson) -> bytes | None:
+    chosen = {tag: element for tag in _INSTANCE_TAGS if (element := without_bulkdata(dataset.get(tag)))}
+    try:
+        is_large = any(not _is_plain(element) and _is_large(element) for element in chosen.values())
+        return None if is_large else orjson.dumps(chosen)
+    except orjson.JSONEncodeError:
+        return None
 
 
 def searchable_values(

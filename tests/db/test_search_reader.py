@@ -19,7 +19,10 @@ _COUNTING = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHER
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_what_takes_long_goes_on_in_a_thread(db: Database, statement_counter: StatementCounter) -> None:
+async def test_what_takes_long_goes_on_in_a_thread(
+    db: Database, statement_counter: StatementCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_reader, "_BRIEF", 0.002)
     brief, long = sql(_COUNTING, 10), sql(_COUNTING + " ", 300_000)
     with statement_counter.counting(1):
         assert await rows_of(db, brief) == [(10,)]
@@ -40,11 +43,15 @@ async def test_what_takes_long_goes_on_in_a_thread(db: Database, statement_count
         assert await rows_of(db, long) == [(300_000,)]
     with statement_counter.counting(1):
         assert await rows_of(db, brief) == [(10,)]
+    monkeypatch.setattr(search_reader, "_REMEMBERED", -1.0)
+    for _ in range(2):
+        with statement_counter.counting(2):  # forgotten, and tried again
+            assert await rows_of(db, sql(_COUNTING + "  ", 300_000)) == [(300_000,)]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_long_ones_side_by_side(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_reader, "_BRIEF", -1.0)
+    monkeypatch.setattr(search_reader, "_BRIEF_WAIT", -1.0)
     monkeypatch.setattr(search_reader, "_MAX_LONG", 3)
     statements = [sql(_COUNTING + " " * number, 5_000 + number) for number in range(20)]
     found = await asyncio.gather(*(rows_of(db, statement) for statement in statements))

@@ -206,13 +206,17 @@ def test_columns() -> None:
         "performed_procedure_step_start_date": "20240130",
         "performed_procedure_step_start_time": "235960.500000",
     }
-    assert instance_columns(data) == {"instance_number": -3}
+    assert instance_columns(data) == {
+        "instance_number": -3,
+        "attributes": b'{"00080201":{"vr":"SH","Value":["-0530"]},"00200013":{"vr":"IS","Value":[-3]}}',
+    }
 
 
 def test_columns_of_nothing() -> None:
     assert set(study_columns({}).values()) == {""}
     assert series_columns({})["series_number"] is None
-    assert instance_columns(dataset(InstanceNumber=None)) == {"instance_number": None}
+    assert instance_columns({}) == {"instance_number": None, "attributes": b"{}"}
+    assert instance_columns(dataset(NumberOfFrames="1" * 100_000))["attributes"] is None
 
 
 @pytest.mark.parametrize("number", ["", "abc", "1.5", 2**63, "9" * 5000, "1e400", "nan", {"x": 1}, [1], True])
@@ -241,6 +245,8 @@ _INTERESTING = sorted(
 )
 def test_garbage_breaks_nothing(data: dict[str, object]) -> None:
     columns = study_columns(data) | series_columns(data) | instance_columns(data)
+    prepared = columns.pop("attributes")
+    assert prepared is None or isinstance(prepared, bytes)
     for name, value in columns.items():
         if value is None or isinstance(value, int):
             assert name in ("series_number", "instance_number")

@@ -8,6 +8,8 @@ import pytest
 from fastapi import FastAPI
 from imagecodecs import jpeg2k_encode
 
+from app.db import prepared_json
+from app.db.prepared_json import metadata_from_row
 from app.services import transcoding
 from tests.performance.conftest import Store
 from tests.support.counting_blobs import Traffic
@@ -163,6 +165,9 @@ async def test_a_search_is_one_statement_and_one_more_to_count(
         ("/dicomweb/studies?PatientID=P1", 1, 6),
         ("/dicomweb/studies?PatientID=P1&limit=2", 2, 2),
         ("/dicomweb/studies?PatientID=nobody", 1, 0),
+        ("/dicomweb/studies?PatientID=P*", 1, 12),
+        ("/dicomweb/studies?PatientID=*1&limit=2", 1, 2),
+        ("/dicomweb/studies?PatientName=*&offset=3&limit=4", 2, 4),
         (f"{study}/series", 1, 1),
         (f"{study}/instances", 1, 1),
     ):
@@ -170,6 +175,28 @@ async def test_a_search_is_one_statement_and_one_more_to_count(
             answer = await client.get(query, headers=JSON)
         assert len(answer.json()) == found
     assert traffic.reads == []
+
+
+async def test_a_search_for_instances_unpacks_no_metadata(
+    client: httpx.AsyncClient, store: Store, statement_counter: StatementCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked = 0
+
+    def unpack(stored: bytes) -> dict[str, Any]:
+        nonlocal unpacked
+        unpacked += 1
+        return metadata_from_row(stored)
+
+    monkeypatch.setattr(prepared_json, "metadata_from_row", unpack)
+    study, series = new_uid(), new_uid()
+    for number in range(3):
+        path = await store(make_instance(study, series, InstanceNumber=str(number)))
+    for query, expected in (("", 0), ("?includefield=NumberOfFrames", 0), ("?includefield=BitsStored", 3)):
+        unpacked = 0
+        with statement_counter.counting(1):
+            answer = await client.get(f"{path.rpartition('/')[0]}{query}", headers=JSON)
+        assert len(answer.json()) == 3
+        assert unpacked == expected
 
 
 @pytest.mark.parametrize("headers", [NATIVE, SINGLE], ids=["multipart", "single"])
