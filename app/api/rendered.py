@@ -82,7 +82,7 @@ async def rendered_frames(request: Request) -> Response:
     query = parse_rendering_parameters(request.query_params.multi_items())
     ref = instance_in(request)
     representation = _negotiate(request, Resource.RENDERED_SINGLE_FRAME, item_count=len(numbers))[0]
-    targets = frames_of(await find_renderable(door.archive, ref), numbers)
+    targets = frames_of(await find_renderable(door.archive, ref, numbers), numbers)
     if representation.multipart:
         return await answer_images(request, targets, representation.media_type, query)
     return await answer_image(request, targets[0], representation.media_type, query)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import zstandard
-from sqlalchemy import Select, Text, bindparam, func, select
+from sqlalchemy import Select, Text, bindparam, case, func, select
 
 from app.db.any_of import any_of
 from app.db.engine import Database, reading
@@ -13,9 +13,11 @@ from app.db.locate import READING_ORDER, AnyRow, below, instant, raise_missing
 from app.db.point_query import few_rows
 from app.db.tables import instances, series, studies
 from app.dicom.references import InstanceRef, Reference, SeriesRef, StudyRef
+from app.errors import NotFound
 
 PAGE_INSTANCES = 256
 PAGE_BYTES = 1024 * 1024  # compressed
+SMALL_BYTES = 64 * 1024  # compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,18 @@ _VERSIONS: dict[type[Reference], Select[tuple[str, int, datetime, int]]] = {
 }
 
 
+# NULL for what is too large to be read between two other requests (see app.db.point_query).
+_INSTANCE_METADATA = (
+    select(case((func.length(instances.c.metadata) <= SMALL_BYTES, instances.c.metadata)))
+    .select_from(studies)
+    .join(series, series.c.study_id == studies.c.id)
+    .join(instances, instances.c.series_id == series.c.id)
+    .where(studies.c.study_instance_uid == bindparam("study", type_=Text()))
+    .where(series.c.series_instance_uid == bindparam("series", type_=Text()))
+    .where(instances.c.sop_instance_uid == bindparam("instance", type_=Text()))
+)
+
+
 async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[InstanceRef, bytes]]:
     """Prepared JSON text of each instance below `ref`, in the order of locate_instances.
 
@@ -77,6 +91,17 @@ async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[I
     async for page in metadata_pages(db, ref):
         for instance, packed in page:
             yield instance, unpacked(packed)
+
+
+async def instance_metadata(db: Database, ref: InstanceRef) -> bytes:
+    """Prepared JSON text of one instance, as `stream_metadata` gives it. Raises NotFound, Gone, DatabaseUnavailable."""
+    values = {"study": ref.study_instance_uid, "series": ref.series_instance_uid, "instance": ref.sop_instance_uid}
+    rows = await few_rows(db, _INSTANCE_METADATA, values)
+    if rows and rows[0][0] is not None:
+        return unpacked(rows[0][0])
+    async for _, text in stream_metadata(db, ref):
+        return text
+    raise NotFound(f"{ref.sop_instance_uid} is not in the archive any more")
 
 
 async def metadata_pages(db: Database, ref: Reference) -> AsyncIterator[list[tuple[InstanceRef, bytes]]]:

@@ -3,113 +3,55 @@
 A file's name is the digest of its key; its content is followed by its length and checksum, so that a torn or damaged file is a
 miss. Files appear by renaming and vanish by unlinking: processes that share the folder never see half of one, and whoever has
 one open reads it to its end. Nothing is forced to disk. What was used least recently goes first.
+
+A key names its content: what was made for it once is right for ever. So what is asked for a second time is kept in memory as
+well, up to a bound; its file is still marked as used, and nothing is lost when that vanishes.
 """
 
 import asyncio
 import hashlib
 import os
-import struct
+import secrets
 import tempfile
 import time
-import weakref
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 from pathlib import Path
 from threading import Lock
 
 from app.observability import log
+from app.services.derived_files import (
+    TOUCH_AFTER,
+    TRAILER,
+    DerivedFile,
+    DerivedWriter,
+    checksum_of,
+    content_of,
+    touch,
+    touch_if_there,
+    trailer,
+    what_is_in_memory,
+    write_all,
+)
+from app.services.hot_entries import HotEntries
 from app.services.single_flight import SingleFlight
 
-CHUNK = 1 << 20
-_TRAILER = struct.Struct("<4sIQ")  # mark, CRC-32 and length of the content
-_MARK = b"GDC1"
-_TOUCH_AFTER = 60.0  # seconds: how exactly the time of the last use is kept
 _STALE_AFTER = 6 * 3600.0  # seconds: unfinished files older than this have no writer any more
 _ROOM_AFTER_EVICTION = 0.9
 _MAX_REMEMBERED = 4096
+_HOT_BYTES = 32 << 20  # of all that is kept in memory
+_HOT_ENTRY = 1 << 20
+_MANY = 16  # keys that are looked up by a thread, whatever their size
 
 
-class DerivedFile:
-    """A finished file, open until nobody refers to it. `size` in bytes."""
+class _Later(Enum):
+    """It is there, and a thread has to read it."""
 
-    def __init__(self, descriptor: int, size: int) -> None:
-        self._descriptor = descriptor
-        self.size = size
-        weakref.finalize(self, os.close, descriptor)
-
-    async def read(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes, or `length` of them from `offset` on."""
-        end = self.size if length is None else min(self.size, offset + length)
-        while offset < end:
-            piece = await asyncio.to_thread(self._piece, min(CHUNK, end - offset), offset)
-            offset += len(piece)
-            yield piece
-
-    def _piece(self, length: int, offset: int) -> bytes:
-        # A method: the thread that reads keeps the file open, whoever else has gone.
-        piece = os.pread(self._descriptor, length, offset)
-        if not piece:
-            raise OSError("a derived file ends too early")
-        return piece
+    LATER = 0
 
 
-class DerivedWriter:
-    """Takes the bytes of one file; `size` so far. Ends with `finish` or `cancel`.
-
-    `append`, `seal` and `drop` are the same, blocking. A lock keeps the file open while a thread writes whose waiter has been
-    cancelled: its descriptor must not be another file's by then.
-    """
-
-    def __init__(self, cache: "DerivedCache", descriptor: int, path: Path | None) -> None:
-        self._cache, self._descriptor, self._path = cache, descriptor, path
-        self._checksum = 0
-        self._lock = Lock()
-        self.size = 0
-
-    async def write(self, *pieces: bytes) -> None:
-        """Append. Raises OSError when the disk is full."""
-        await asyncio.to_thread(self.append, *pieces)
-
-    async def finish(self, key: str = "") -> DerivedFile:
-        """The file, kept under `key` for others if it is small enough; with no key only for the one who has it."""
-        return await asyncio.to_thread(self.seal, key)
-
-    async def cancel(self) -> None:
-        """Drop what was written; nothing happens after `finish`."""
-        await asyncio.to_thread(self.drop)
-
-    def append(self, *pieces: bytes) -> None:
-        with self._lock:
-            for piece in pieces:
-                _write_all(self._opened(), piece)
-                self._checksum = zlib.crc32(piece, self._checksum)
-                self.size += len(piece)
-
-    def seal(self, key: str) -> DerivedFile:
-        with self._lock:
-            keep = self._path is not None and key and self._cache.keeps(self.size)
-            if keep:
-                _write_all(self._opened(), _TRAILER.pack(_MARK, self._checksum, self.size))
-            file = DerivedFile(self._opened(), self.size)
-            self._descriptor = -1
-            if self._path is not None and keep:
-                self._cache.adopt(self._path, key, self.size)
-            elif self._path is not None:
-                self._path.unlink(missing_ok=True)
-            return file
-
-    def drop(self) -> None:
-        with self._lock:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
-                if self._path is not None:
-                    self._path.unlink(missing_ok=True)
-
-    def _opened(self) -> int:
-        if self._descriptor < 0:
-            raise OSError("the file is finished or dropped")
-        return self._descriptor
+_LATER = _Later.LATER
 
 
 class DerivedCache:
@@ -124,6 +66,7 @@ class DerivedCache:
         self._since_look = max_bytes  # bytes added since the folder was looked through: at first it is not known
         self._lock = Lock()
         self._sound: set[tuple[Path, int, int]] = set()  # files that this process has found whole
+        self._hot = HotEntries(min(_HOT_BYTES, max_bytes), _HOT_ENTRY)
 
     async def get(self, key: str) -> bytes | None:
         """What was put under `key`, or None. Never raises."""
@@ -134,12 +77,22 @@ class DerivedCache:
         """As `get` for each."""
         if self._folder is None:
             return [None] * len(keys)
-        return await asyncio.to_thread(lambda: [self._get(key) for key in keys])
+        at_once = self._at_once if len(keys) <= _MANY else self._in_memory
+        found = {key: at_once(key) for key in keys}
+        left = [key for key, data in found.items() if data is _LATER]
+        if left:
+            read = await asyncio.to_thread(lambda: [self._get(key) for key in left])
+            for key, data in zip(left, read, strict=True):
+                found[key] = data
+                if data is not None:
+                    self._hot.put(key, data, time.time())
+        return [data if isinstance(data, bytes) else None for data in map(found.__getitem__, keys)]
 
     async def put(self, key: str, data: bytes) -> None:
         """Keep `data`. Never raises: what cannot be kept is not."""
         if self._folder is None or not self.keeps(len(data)):
             return
+        self._hot.drop(key)
         try:
             await asyncio.to_thread(self._put, key, data)
         except OSError as error:
@@ -151,13 +104,16 @@ class DerivedCache:
 
     async def get_or_make(self, key: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """What is kept under `key`, else what `make` makes, which is kept then. Made once, however many wait for it here."""
+        found = self._at_once(key)
+        if isinstance(found, bytes):
+            return found
 
         async def work() -> bytes:
-            found = await self.get(key)
-            if found is None:
-                found = await make()
-                await self.put(key, found)
-            return found
+            made = None if found is None else await self.get(key)
+            if made is None:
+                made = await make()
+                await self.put(key, made)
+            return made
 
         return await self.once(key, work)
 
@@ -193,14 +149,17 @@ class DerivedCache:
         """Make a finished file, trailer included, known under its key; it vanishes where that is not possible."""
         try:
             target = self._path(key)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+            try:
+                path.replace(target)
+            except FileNotFoundError:  # the first of its folder
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
         except OSError as error:
             path.unlink(missing_ok=True)
             log.warning("cache.not_written", error=str(error))
             return
         with self._lock:
-            self._since_look += size + _TRAILER.size
+            self._since_look += size + TRAILER.size
             due = self._since_look > self._max_bytes // 16
             if due:
                 self._since_look = 0
@@ -223,24 +182,80 @@ class DerivedCache:
         return DerivedWriter(self, descriptor, Path(name))
 
     def _put(self, key: str, data: bytes) -> None:
-        writer = self._create()
+        if self._folder is None:
+            return
+        path = self._folder / "unfinished" / secrets.token_hex(8)
         try:
-            writer.append(data)
-            writer.seal(key)
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        try:
+            try:
+                write_all(descriptor, data)
+                write_all(descriptor, trailer(zlib.crc32(data), len(data)))
+            finally:
+                os.close(descriptor)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        self.adopt(path, key, len(data))
+
+    def _in_memory(self, key: str) -> bytes | _Later:
+        entry = self._hot.get(key)
+        if entry is None:
+            return _LATER
+        now = time.time()
+        if entry.used < now - TOUCH_AFTER:
+            entry.used = now
+            asyncio.get_running_loop().run_in_executor(None, touch_if_there, self._path(key))
+        return entry.data
+
+    def _at_once(self, key: str) -> bytes | _Later | None:
+        """What is kept, as far as nobody has to wait for it; _LATER when a thread has to read it."""
+        if self._folder is None:
+            return None
+        found = self._in_memory(key)
+        if found is not _LATER:
+            return found
+        path = self._path(key)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            raw = what_is_in_memory(descriptor)
+            if raw is None:
+                return _LATER
+            data = content_of(raw)
+            touch(path)
+        except (OSError, ValueError):
+            return None
         finally:
-            writer.drop()
+            os.close(descriptor)
+        self._hot.put(key, data, time.time())
+        return data
 
     def _get(self, key: str) -> bytes | None:
         try:
             path = self._path(key)
-            raw = path.read_bytes()
-            mark, checksum, size = _TRAILER.unpack_from(raw, len(raw) - _TRAILER.size)
-            data = raw[: -_TRAILER.size]
-            if (mark, checksum, size) != (_MARK, zlib.crc32(data), len(data)):
-                raise ValueError("damaged")
-            _touch(path)
-        except (OSError, ValueError, struct.error):
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
             return None
+        try:
+            size = os.fstat(descriptor).st_size
+            if size > _HOT_ENTRY:  # its checksum takes longer than all else: it is computed once
+                whole = self._checked_size(path, descriptor)
+                data = os.pread(descriptor, whole, 0)
+                if len(data) != whole:
+                    return None
+            else:
+                data = content_of(os.pread(descriptor, size, 0))
+            touch(path)
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(descriptor)
         return data
 
     def _open(self, key: str) -> DerivedFile | None:
@@ -253,7 +268,7 @@ class DerivedCache:
             return None
         try:
             size = self._checked_size(path, descriptor)
-            _touch(path)
+            touch(path)
         except (OSError, ValueError):
             os.close(descriptor)
             return None
@@ -262,13 +277,11 @@ class DerivedCache:
     def _checked_size(self, path: Path, descriptor: int) -> int:
         """Length of the content of a whole file. Raises ValueError for any other. Read through once: ranges come by the hundred."""
         status = os.fstat(descriptor)
-        size = status.st_size - _TRAILER.size
+        size = status.st_size - TRAILER.size
         mark = (path, status.st_ino, size)
         if mark in self._sound:
             return size
-        if size < 0 or os.pread(descriptor, _TRAILER.size, size) != _TRAILER.pack(
-            _MARK, _checksum(descriptor, size), size
-        ):
+        if size < 0 or os.pread(descriptor, TRAILER.size, size) != trailer(checksum_of(descriptor, size), size):
             raise ValueError("damaged")
         if len(self._sound) >= _MAX_REMEMBERED:
             self._sound.clear()
@@ -303,23 +316,3 @@ class DerivedCache:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 log.warning("cache.not_evicted", error=str(error))
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _touch(path: Path) -> None:
-    if path.stat().st_mtime < time.time() - _TOUCH_AFTER:
-        os.utime(path)
-
-
-def _checksum(descriptor: int, size: int) -> int:
-    checksum, offset = 0, 0
-    while offset < size:
-        piece = os.pread(descriptor, min(CHUNK, size - offset), offset)
-        checksum = zlib.crc32(piece, checksum)
-        offset += len(piece) or size
-    return checksum

@@ -25,7 +25,7 @@ from app.dicom.transfer_syntaxes import (
 )
 from app.errors import CodecError, OutOfSpace
 from app.services.archive import Archive
-from app.services.derived_cache import DerivedFile, DerivedWriter
+from app.services.derived_files import DerivedFile, DerivedWriter
 from app.services.explicit_instances import (
     execute_plan,
     plan_explicit_instance,

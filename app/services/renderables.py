@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from app.db.locate import InstanceLocation, locate_frames
-from app.db.metadata import stream_metadata
+from app.db.metadata import instance_metadata
 from app.dicom import rendering
 from app.dicom.frame_index import frame_count
 from app.dicom.instance import INSTANCE_URL_MARK, DicomJson
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_REFERENCED_IMAGES = 2_000  # that one presentation state may lead to
 MAX_VALUE_BYTES = 64 * 1024 * 1024  # of palettes, overlays, profiles and texts that one rendering reads
+_LOCATED = 8  # frames that are looked up together with the instance
 _PARSED_ELSEWHERE = 128 * 1024  # bytes of metadata that are too many to parse between two other requests
 
 
@@ -34,12 +35,15 @@ _PARSED_ELSEWHERE = 128 * 1024  # bytes of metadata that are too many to parse b
 class Renderable:
     """attributes   None until somebody needs them, see `with_attributes`
     frame_count  frames that are stored; 0 where there are no pixels
+    index        of the frames, packed; known to hold those of `located`
     """
 
     location: InstanceLocation
     category: Category
     frame_count: int
     attributes: DicomJson | None = None
+    index: bytes = b""
+    located: tuple[int, ...] = ()
 
     @property
     def ref(self) -> InstanceRef:
@@ -66,28 +70,27 @@ class FrameTarget:
         return (first,) if self.presentation is None else (first, self.presentation.location.digest)
 
 
-async def find_renderable(archive: Archive, ref: InstanceRef) -> Renderable:
-    """Raises NotFound, Gone, Unavailable."""
-    location, packed = await locate_frames(archive.db, ref, ())
+async def find_renderable(archive: Archive, ref: InstanceRef, numbers: Sequence[int] = (1,)) -> Renderable:
+    """numbers  of the frames that will be rendered, if that is known. Raises NotFound, Gone, Unavailable."""
+    located = tuple(numbers[:_LOCATED])
+    location, packed = await locate_frames(archive.db, ref, located)
     frames = frame_count(packed)
     # Pixels, and the SOP Class of presentation states, settle it without the metadata.
     sop_class: DicomJson = {"00080016": {"vr": "UI", "Value": [location.sop_class_uid]}}
     category = category_of(sop_class, location.transfer_syntax_uid, frames)
     if category is not Category.NONE:
-        return Renderable(location, category, frames)
+        return Renderable(location, category, frames, index=packed, located=located)
     attributes = await read_attributes(archive, ref)
     return Renderable(location, category_of(attributes, location.transfer_syntax_uid, frames), frames, attributes)
 
 
 async def read_attributes(archive: Archive, ref: InstanceRef) -> DicomJson:
     """The metadata of one instance, parsed. Raises NotFound, Gone, Unavailable."""
-    async for _, text in stream_metadata(archive.db, ref):
-        text = text.replace(INSTANCE_URL_MARK, b"")
-        loaded: DicomJson = (
-            orjson.loads(text) if len(text) < _PARSED_ELSEWHERE else await asyncio.to_thread(orjson.loads, text)
-        )
-        return loaded
-    raise NotFound(f"{ref.sop_instance_uid} is not in the archive any more")
+    text = (await instance_metadata(archive.db, ref)).replace(INSTANCE_URL_MARK, b"")
+    loaded: DicomJson = (
+        orjson.loads(text) if len(text) < _PARSED_ELSEWHERE else await asyncio.to_thread(orjson.loads, text)
+    )
+    return loaded
 
 
 async def with_attributes(archive: Archive, renderable: Renderable) -> Renderable:

@@ -7,7 +7,7 @@ an image depends on is known before (`rendering_key`): an unchanged one costs no
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from app import __version__
 from app.dicom import rendering
+from app.dicom.frame_index import locate_frames
 from app.dicom.rendering import (
     ICC_MEDIA_TYPES,
     IccProfileChoice,
@@ -27,7 +28,7 @@ from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from app.errors import CodecError
 from app.services.archive import Archive
 from app.services.codec_threads import CodecThreads
-from app.services.frames import read_frames, retrieve_frames
+from app.services.frames import plan_frames, read_frames, retrieve_frames
 from app.services.renderables import (
     FrameTarget,
     Renderable,
@@ -74,12 +75,13 @@ async def render_image(
 
     async def make() -> bytes:
         async with _turn(archive):
-            displayed = await _display(archive, target, parameters, can_hold_profile=media_type in ICC_MEDIA_TYPES)
-            return await archive.codec_threads.run(
-                lambda: rendering.encode_image(
-                    displayed.pixels, media_type, quality=parameters.quality, icc=displayed.icc
-                )
-            )
+            display = await _prepare(archive, target, parameters, can_hold_profile=media_type in ICC_MEDIA_TYPES)
+
+            def draw() -> bytes:
+                shown = display()
+                return rendering.encode_image(shown.pixels, media_type, quality=parameters.quality, icc=shown.icc)
+
+            return await archive.codec_threads.run(draw)
 
     key = rendering_key([target], parameters, media_type)
     return await archive.cache.get_or_make(f"rendered {key}", make)
@@ -119,8 +121,8 @@ async def render_animation(
 
     async def display(target: FrameTarget) -> "NDArray[np.uint8]":
         async with _turn(archive):
-            shown = await _display(archive, replace(target, image=image), parameters, can_hold_profile=False)
-        return shown.pixels
+            prepared = await _prepare(archive, replace(target, image=image), parameters, can_hold_profile=False)
+            return (await archive.codec_threads.run(prepared)).pixels
 
     def frames() -> "Iterator[NDArray[np.uint8]]":
         for target in targets:
@@ -147,13 +149,17 @@ def _turn(archive: Archive) -> asyncio.Semaphore:
     return _TURNS.setdefault(threads, asyncio.Semaphore(2 * threads.places))
 
 
-async def _display(
+async def _prepare(
     archive: Archive, target: FrameTarget, parameters: RenderingParameters, *, can_hold_profile: bool
-) -> _Displayed:
+) -> Callable[[], _Displayed]:
+    """Reads all that the image is made of; what is returned makes it, in a codec thread."""
     image = await with_attributes(archive, target.image)
     attributes = image.attributes or {}
     number = target.frame_number
-    delivery = await retrieve_frames(archive, image.ref, [number], _NATIVE)
+    if number in image.located:
+        delivery = plan_frames(image.location, locate_frames(image.index, [number]), [number], _NATIVE)
+    else:
+        delivery = await retrieve_frames(archive, image.ref, [number], _NATIVE)
     if delivery.image is None:
         raise CodecError("the size of the image is not known")
     if delivery.image.rows * delivery.image.columns > MAX_SOURCE_PIXELS:
@@ -169,7 +175,7 @@ async def _display(
         pixels = _rendered(frame, source, target, parameters, state)
         return _Displayed(*rendering.apply_icc_profile(pixels, source, profile, state))
 
-    return await archive.codec_threads.run(display)
+    return display
 
 
 def _rendered(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.services.derived_cache import DerivedCache, DerivedWriter
+from app.services.derived_cache import DerivedCache
+from app.services.derived_files import DerivedWriter
 from tests.architecture.source import PROJECT
 
 

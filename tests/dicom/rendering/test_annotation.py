@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from app.dicom.rendering import RenderingParameters, stock_label, stock_thumbnail
-from app.dicom.rendering.annotation import SUPPORTED_ANNOTATIONS, patient_lines, technique_lines
+from app.dicom.rendering import SUPPORTED_ANNOTATIONS, RenderingParameters, stock_label, stock_thumbnail
+from app.dicom.rendering.annotation import patient_lines, technique_lines
 from app.dicom.rendering.attribute_reader import AttributeReader
 from app.dicom.rendering.lettering import MAX_LINE_LENGTH, MAX_LINES, fitting_font, font_of, lines_of, text_size
 from tests.dicom.rendering.images import json_of, rendered
