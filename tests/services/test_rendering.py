@@ -138,6 +138,18 @@ async def test_many_who_ask_for_one_image(archive: Archive) -> None:
         assert threads.pieces == 1
 
 
+class HeldThreads(CodecThreads):
+    """The first piece of work is done, the others wait."""
+
+    started = 0
+
+    async def run(self, work: Callable[[], Any]) -> Any:
+        self.started += 1
+        if self.started > 1:
+            await asyncio.Event().wait()
+        return await super().run(work)
+
+
 async def test_images_in_their_order(archive: Archive) -> None:
     values = np.arange(9, dtype="u1")[:, None, None] * 25 + np.zeros((9, 40, 40), "u1")
     image = await found(archive, rows=40, columns=40, frames=9, pixel_bytes=values.tobytes())
@@ -145,13 +157,14 @@ async def test_images_in_their_order(archive: Archive) -> None:
     shown = [decoded(body)[0, 0] async for body in render_images(archive, targets, PLAIN, "image/png")]
     assert shown == [200, 0, 100, 100, 25, 50]
     tasks = asyncio.all_tasks()
-    large = RenderingParameters(viewport=Viewport(2000, 2000))  # long enough for the next ones to be under way
-    left = render_images(archive, all_frames(image), large, "image/gif")
-    await anext(left)
-    assert len(asyncio.all_tasks()) > len(tasks)
-    await left.aclose()  # type: ignore[attr-defined]
-    await asyncio.sleep(0.1)
-    assert asyncio.all_tasks() <= tasks
+    with HeldThreads(2) as threads:
+        held = replace(archive, codec_threads=threads, cache=DerivedCache())
+        left = render_images(held, all_frames(image), PLAIN, "image/gif")
+        await anext(left)
+        assert len(asyncio.all_tasks()) > len(tasks)  # the next ones are under way
+        await left.aclose()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.1)
+        assert asyncio.all_tasks() <= tasks
 
 
 class CrowdedThreads(CodecThreads):
