@@ -150,6 +150,8 @@ async def test_a_member_with_a_wrong_checksum_is_told_when_it_is_sent(tmp_path: 
     with pytest.raises(UnreadableFile, match="CRC") as error:
         await content_of(file)
     assert error.value.file is file
+    assert file.archive is not None
+    file.archive.close()  # the error refers to it, and who of the two is collected first is chance
 
 
 def test_an_encrypted_member_is_told(tmp_path: Path) -> None:
