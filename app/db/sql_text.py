@@ -1,7 +1,7 @@
 """Pieces of SQL with their values, put together as text: what searches are made of.
 
-Building, hashing and compiling SQLAlchemy's expressions took 1.5 of the 2.5 ms of a search that finds one study; joining texts
-takes 0.03. Values are never written into the text: each is a `?` there, in their order. Names come from app.db alone.
+Building the expressions of a search took SQLAlchemy 0.29 ms, and 0.55 with sending them; joining texts takes 0.02. Values
+are never written into the text: each is a `?` there, in their order. Names come from app.db alone.
 """
 
 # ruff: noqa: S608 - every name in these statements is of app.db; values are bound

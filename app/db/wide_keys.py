@@ -2,7 +2,7 @@
 
 So both ways are kept ready. `arms` are selects of what fits, each along an index: taken while there are not too many, sorted
 and counted at once. Where there are, some are among the newest studies, which are walked through and held against `filter`.
-At a million studies either way ends after some ten thousand rows.
+Either way ends soon, but for a part of a text that nothing holds: that is known when the whole index has been read.
 """
 
 # ruff: noqa: S608 - every name in these statements is of app.db; values are bound
