@@ -28,7 +28,7 @@ from app.db.engine import Database, reading
 from app.db.point_query import first_row
 from app.db.tables import instances, series, studies, tombstones
 from app.db.tombstones import tombstones_below
-from app.dicom.frame_index import HEAD_SIZE, frame_count
+from app.dicom.frame_index import HEAD_SIZE, PartialIndex
 from app.dicom.references import InstanceRef, Reference, SeriesRef, resource_path
 from app.errors import Gone, NotFound
 
@@ -107,7 +107,7 @@ async def locate_instances(db: Database, ref: Reference) -> list[InstanceLocatio
 async def locate_frames(db: Database, ref: InstanceRef, numbers: Sequence[int]) -> tuple[InstanceLocation, bytes]:
     """The instance and its packed frame index (app.dicom.frame_index); b"" where it has no frames.
 
-    Of a large index only the entries of the frames `numbers` are filled in. Numbers that do not exist are not an error
+    Of a large index only the entries of the frames `numbers` are there (PartialIndex). Numbers that do not exist are not an error
     here. Raises NotFound, Gone, DatabaseUnavailable.
     """
     runs = _entry_runs(numbers)
@@ -119,7 +119,7 @@ async def locate_frames(db: Database, ref: InstanceRef, numbers: Sequence[int]) 
         values[f"part_offset_{place}"] = HEAD_SIZE + first * _ENTRY + 1
         values[f"part_length_{place}"] = count * _ENTRY
     location, (whole, head, *parts) = await _one(db, ref, _frames_statement(len(runs)), values)
-    return location, _sparse_index(head, runs, parts) if whole is None else whole
+    return location, _partial_index(head, runs, parts) if whole is None else whole
 
 
 async def locate_bulkdata(db: Database, ref: InstanceRef) -> tuple[InstanceLocation, bytes]:
@@ -230,11 +230,8 @@ def _entry_runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _sparse_index(head: bytes, runs: Sequence[tuple[int, int]], parts: Sequence[bytes]) -> bytes:
-    # Empty slices are of frames that do not exist.
-    index = bytearray(HEAD_SIZE + frame_count(head) * _ENTRY)
-    index[:HEAD_SIZE] = head
-    for (first, _), part in zip(runs, parts, strict=True):
-        offset = HEAD_SIZE + first * _ENTRY
-        index[offset : offset + len(part)] = part
-    return bytes(index)
+def _partial_index(head: bytes, runs: Sequence[tuple[int, int]], parts: Sequence[bytes]) -> PartialIndex:
+    # Empty parts are of frames that do not exist.
+    index = PartialIndex(head)
+    index.parts = [(HEAD_SIZE + first * _ENTRY, part) for (first, _), part in zip(runs, parts, strict=True)]
+    return index

@@ -155,8 +155,22 @@ def locate_frames(packed: bytes, numbers: Sequence[int]) -> list[FrameRuns]:
     result = []
     for number in numbers:
         offset, length = slice_of(packed, number)
-        result.append(runs_in_slice(packed, number, packed[offset : offset + length]))
+        part = packed.part(offset, length) if isinstance(packed, PartialIndex) else packed[offset : offset + length]
+        result.append(runs_in_slice(packed, number, part))
     return result
+
+
+class PartialIndex(bytes):
+    """The head of a large packed index, with only some parts of its table: `parts` are (offset in the index, bytes)."""
+
+    parts: Sequence[tuple[int, bytes]] = ()
+
+    def part(self, offset: int, length: int) -> bytes:
+        """b"" for what is not there."""
+        for start, part in self.parts:
+            if start <= offset and offset + length <= start + len(part):
+                return part[offset - start : offset - start + length]
+        return b""
 
 
 def slice_of(head: bytes, number: int) -> tuple[int, int]:
