@@ -100,7 +100,7 @@ async def answer_instance(request: Request, archive: Archive, delivery: Instance
         file = await prepare_instance(archive, location, delivery.transfer_syntax_uid)
         return await ranged_response(
             request,
-            file.read,
+            file.pieces,
             size=file.size,
             media_type=_content_type(delivery),
             etag=etag,

@@ -8,13 +8,14 @@ import os
 import struct
 import sys
 import time
-import weakref
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
+
+from app.blobs.files import FileSlice, OpenFile
 
 CHUNK = 1 << 20
 TRAILER = struct.Struct("<4sIQ")  # mark, CRC-32 and length of the content
@@ -36,24 +37,20 @@ class DerivedFile:
     """A finished file, open until nobody refers to it. `size` in bytes."""
 
     def __init__(self, descriptor: int, size: int) -> None:
-        self._descriptor = descriptor
+        self._file = OpenFile(descriptor, size)
         self.size = size
-        weakref.finalize(self, os.close, descriptor)
 
     async def read(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The bytes, or `length` of them from `offset` on."""
-        end = self.size if length is None else min(self.size, offset + length)
-        while offset < end:
-            piece = await asyncio.to_thread(self._piece, min(CHUNK, end - offset), offset)
-            offset += len(piece)
-            yield piece
+        async for piece in self.pieces(offset, length):
+            async for chunk in piece.read():
+                yield chunk
 
-    def _piece(self, length: int, offset: int) -> bytes:
-        # A method: the thread that reads keeps the file open, whoever else has gone.
-        piece = os.pread(self._descriptor, length, offset)
-        if not piece:
-            raise OSError("a derived file ends too early")
-        return piece
+    async def pieces(self, offset: int = 0, length: int | None = None) -> AsyncIterator[FileSlice]:
+        """The same for those who pass it on unseen."""
+        wanted = self.size - offset if length is None else min(self.size - offset, length)
+        if wanted > 0:
+            yield FileSlice(self._file, offset, wanted)
 
 
 class DerivedWriter:
