@@ -41,6 +41,8 @@ PACKAGED = (
     "SC_rgb_rle_2frame.dcm",
     "reportsi.dcm",
 )
+# 0x7F800001: read as it is, and not a number; converting it raises the flag "invalid" (IEEE 754).
+SIGNALLING_NAN = b"\x01\x00\x80\x7f"
 PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
 
 
@@ -184,7 +186,7 @@ def _pixels(corpus: Corpus) -> list[Item]:
     single, image = corpus.maker.single, corpus.maker.image
     codes = attributes(BitsStored=(1,), HighBit=(0,))
     icon = attributes(IconImageSequence=[image(2, 2, pixels=b"ICON")])
-    floats = {**image(2, 3, frames=2, bits=32), 0x7FE00008: ("OF", corpus.uids.bytes(48))}
+    floats = {**image(2, 3, frames=2, bits=32), 0x7FE00008: ("OF", SIGNALLING_NAN + corpus.uids.bytes(44))}
     doubles = {**image(2, 3, bits=64), 0x7FE00009: ("OD", corpus.uids.bytes(48))}
     for module in (floats, doubles):
         for tag in (0x7FE00010, 0x00280101, 0x00280102, 0x00280103):
