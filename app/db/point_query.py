@@ -8,11 +8,13 @@ PostgreSQL, 0.4.
 
 import functools
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, Select, event, make_url
+from sqlalchemy import Column, Engine, Select, event, make_url
 
 from app.db.engine import Database, Dialect, database_errors, reading
 
@@ -35,15 +37,10 @@ async def few_rows(db: Database, statement: Select[Any], values: Mapping[str, An
     `statement` is one of few that live as long as the program; `values` by the names of its parameters.
     Values come as the driver gives them: on SQLite times are naive texts. Raises DatabaseUnavailable.
     """
-    sql, names, fixed = _compiled(statement, db.dialect)
-    parameters = [values[name] if name in values else fixed[name] for name in names]
+    sql, parameters = _bound(statement, values, db.dialect)
     if db.dialect == "sqlite":
-        with database_errors():
-            try:
-                return look_up(db, sql, parameters)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in _BUSY:
-                    raise
+        with suppress(Locked), at_once(db) as connection:
+            return look_up(connection, sql, parameters)
     async with reading(db) as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         if db.dialect == "sqlite":
@@ -51,12 +48,55 @@ async def few_rows(db: Database, statement: Select[Any], values: Mapping[str, An
         return [tuple(row) for row in await driver.fetch(sql, *parameters)]
 
 
-def look_up(db: Database, sql: str, parameters: list[Any]) -> list[Row]:
-    """At once and without waiting for a lock. Raises sqlite3.Error."""
+class Locked(Exception):
+    """The SQLite database cannot be read without waiting."""
+
+
+@contextmanager
+def at_once(db: Database) -> Iterator[sqlite3.Connection]:
+    """The connection of SQLite for look-ups where they are asked for. Raises Locked, DatabaseUnavailable."""
     engine = db.engine.sync_engine
-    connection = _connections.get(engine)
-    if connection is None:
-        connection = _connections[engine] = _open(engine)
+    with database_errors():
+        try:
+            connection = _connections.get(engine)
+            if connection is None:
+                connection = _connections[engine] = _open(engine)
+            yield connection
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in _BUSY:
+                raise Locked from error
+            raise
+
+
+@contextmanager
+def at_one_moment(db: Database) -> Iterator["Moment"]:
+    """Several look-ups in one state of a SQLite database. Raises Locked, DatabaseUnavailable."""
+    with at_once(db) as connection:
+        connection.execute("BEGIN")
+        try:
+            yield Moment(connection)
+        finally:
+            connection.execute("ROLLBACK")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What `at_one_moment` gives. Nothing may be awaited before it ends: the connection is everybody's."""
+
+    connection: sqlite3.Connection
+
+    def first_row(self, statement: Select[Any], values: Mapping[str, Any]) -> Row | None:
+        """As `first_row` above."""
+        rows = look_up(self.connection, *_bound(statement, values, "sqlite"))
+        return rows[0] if rows else None
+
+    def open_value(self, column: Column[Any], row_id: int) -> sqlite3.Blob:
+        """A value that is there, to be read by slices: what lies before them is passed over, not loaded."""
+        return self.connection.blobopen(column.table.name, column.name, row_id, readonly=True)
+
+
+def look_up(connection: sqlite3.Connection, sql: str, parameters: list[Any]) -> list[Row]:
+    """At once and without waiting for a lock. Raises sqlite3.Error."""
     return connection.execute(sql, parameters).fetchall()
 
 
@@ -75,6 +115,11 @@ def _open(engine: Engine) -> sqlite3.Connection:
             del _connections[engine]
 
     return connection
+
+
+def _bound(statement: Select[Any], values: Mapping[str, Any], dialect: Dialect) -> tuple[str, list[Any]]:
+    sql, names, fixed = _compiled(statement, dialect)
+    return sql, [values[name] if name in values else fixed[name] for name in names]
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from app.db.locate import InstanceLocation
-from app.db.locate import locate_frames as locate_frame_rows
+from app.db.locate_frames import locate_frames as locate_frame_rows
 from app.dicom.conversion_plan import ConversionPlan, Copy, DecodedFrames, Literal, Swap
 from app.dicom.frame_index import locate_frames
 from app.dicom.layout import InstanceLayout

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.blobs.files import FileSlice
 from app.db.locate import InstanceLocation
-from app.db.locate import locate_frames as locate_frame_rows
+from app.db.locate_frames import locate_frames as locate_frame_rows
 from app.dicom.frame_conversion import FrameConversion, plan_frame_conversion
 from app.dicom.frame_index import FrameRuns, locate_frames
 from app.dicom.layout import ImagePixel, InstanceLayout

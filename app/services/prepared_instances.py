@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from app.db.locate import InstanceLocation
-from app.db.locate import locate_frames as locate_frame_rows
+from app.db.locate_frames import locate_frames as locate_frame_rows
 from app.dicom.conversion_plan import Copy, EncodedFrames, Literal, Swap
 from app.dicom.encapsulate import EncapsulatedResult, fragment, plan_encapsulated
 from app.dicom.file_meta import read_file_meta

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from app.db.locate import InstanceLocation, locate_frames
+from app.db.locate import InstanceLocation
+from app.db.locate_frames import locate_frames
 from app.db.metadata import instance_metadata
 from app.dicom import rendering
 from app.dicom.frame_index import frame_count

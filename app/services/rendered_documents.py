@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from app.db.locate import InstanceLocation, locate_frames
+from app.db.locate import InstanceLocation
+from app.db.locate_frames import locate_frames
 from app.dicom import frame_index
 from app.dicom.instance import DicomJson
 from app.dicom.rendering import encapsulated_document, sr_bulkdata, sr_to_html, sr_to_text, video_media_type

@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 from app.db.deletion import delete
 from app.db.engine import Database
 from app.db.ingest import DuplicatePolicy, ingest
-from app.db.locate import (
+from app.db.locate import locate_bulkdata, locate_instance, locate_instances
+from app.db.locate_frames import (
     _MAX_SLICES,
     _ONE_RUN_PER_FRAME,
     WHOLE_INDEX,
     _entry_runs,
     _partial_index,
-    locate_bulkdata,
     locate_frames,
-    locate_instance,
-    locate_instances,
 )
 from app.dicom import frame_index
 from app.dicom.bulkdata import find_bulkdata
@@ -30,20 +28,14 @@ from app.dicom.layout import InstanceLayout
 from app.dicom.references import InstanceRef, Reference, SeriesRef, StudyRef
 from app.errors import Gone, NotFound
 from tests.support.databases import StatementCounter
-from tests.support.records import make_record
+from tests.support.records import make_record, multi_frame
 
 MONTH = timedelta(days=30)
-JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 LARGE = 5000  # frames whose index is larger than what is fetched whole
 
 
 async def store(db: Database, *records: InstanceRecord) -> None:
     await ingest(db, records, duplicates=DuplicatePolicy.REPLACE, retention=MONTH)
-
-
-def multi_frame(frames: int) -> InstanceRecord:
-    fragments = [b"\xff\xd8" + bytes([number % 256]) * (2 + 2 * (number % 7)) + b"\xff\xd9" for number in range(frames)]
-    return make_record(frames=frames, transfer_syntax=JPEG_BASELINE, pixel_bytes=fragments)
 
 
 async def test_an_instance_is_located_by_one_statement(db: Database, statement_counter: StatementCounter) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,16 +13,19 @@ from app.db import point_query, search_reader
 from app.db.deletion import delete
 from app.db.engine import Database, close_database, open_database
 from app.db.locate import locate_instance
-from app.db.point_query import few_rows, first_row
+from app.db.locate_frames import locate_frames
+from app.db.point_query import at_one_moment, few_rows, first_row
 from app.db.search import search
 from app.db.search_reader import rows_of
 from app.db.sql_text import sql
-from app.db.tables import series, studies
+from app.db.tables import instances, series, studies
+from app.dicom import frame_index
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, Level, SearchQuery, Wildcard
 from app.errors import DatabaseUnavailable, NotFound
 from tests.support.archive import instance, store
 from tests.support.databases import StatementCounter
+from tests.support.records import multi_frame
 
 _SERIES = (
     select(series.c.series_instance_uid, series.c.number_of_instances)
@@ -64,18 +68,42 @@ async def test_many_at_the_same_time(filled: Database) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_locked_database_is_waited_for_elsewhere(filled: Database) -> None:
-    await first_row(filled, _SERIES, {"study": "1.2"})
+    large = multi_frame(5000)
+    await store(filled, [large])
     await close_database(filled)  # who has it open already could go on reading
     blocker = sqlite3.connect(str(filled.engine.url.database), isolation_level=None)
     blocker.execute("PRAGMA locking_mode=EXCLUSIVE")
     blocker.execute("BEGIN EXCLUSIVE")
     blocker.execute("UPDATE series SET number_of_instances = number_of_instances")
     looking = asyncio.create_task(first_row(filled, _SERIES, {"study": "1.2"}))
+    locating = asyncio.create_task(locate_frames(filled, large.ref, [4321]))
     await asyncio.sleep(0.2)
     assert not looking.done()  # and the event loop goes on
+    assert not locating.done()
     blocker.execute("COMMIT")
     blocker.close()
     assert await looking == ("1.2.0", 3)
+    _, packed = await locating
+    assert frame_index.locate_frames(packed, [4321]) == frame_index.locate_frames(large.parsed.frame_index, [4321])
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_value_belongs_to_the_row_that_was_read(filled: Database) -> None:
+    statement = select(instances.c.id, instances.c.digest).order_by(instances.c.id)
+    with closing(sqlite3.connect(str(filled.engine.url.database), isolation_level=None)) as other:
+        with at_one_moment(filled) as moment:
+            row = moment.first_row(statement, {})
+            assert row is not None
+            with moment.open_value(instances.c.frame_index, row[0]) as value:
+                before = value.read()
+            other.execute("UPDATE instances SET frame_index = x'00', digest = 'other'")
+            assert moment.first_row(statement, {}) == row
+            with moment.open_value(instances.c.frame_index, row[0]) as value:
+                assert value.read() == before != b"\0"
+        with at_one_moment(filled) as moment:
+            assert moment.first_row(statement, {}) == (row[0], "other")
+            with moment.open_value(instances.c.frame_index, row[0]) as value:
+                assert value.read() == b"\0"
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -98,8 +126,8 @@ async def test_connections_end_with_the_database(database_url: str) -> None:
 async def test_readers_cannot_write(filled: Database) -> None:
     await first_row(filled, _SERIES, {"study": "1.2"})
     await rows_of(filled, sql("SELECT id FROM series"))
-    with pytest.raises(sqlite3.OperationalError):
-        point_query.look_up(filled, "DELETE FROM series", [])
+    with point_query.at_once(filled) as connection, pytest.raises(sqlite3.OperationalError):
+        point_query.look_up(connection, "DELETE FROM series", [])
     reader = search_reader._readers[filled.engine.sync_engine]
     for read in (reader.rows, reader.rows_in_thread):
         with pytest.raises(sqlite3.OperationalError, match="readonly"):

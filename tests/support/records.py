@@ -29,3 +29,9 @@ def blob_key_of(ref: InstanceRef, digest: str) -> str:
     """A key that no other blob has."""
     path = f"{ref.study_instance_uid}/{ref.series_instance_uid}/{ref.sop_instance_uid}"
     return f"instances/{path}/{digest[:16]}-{uuid.uuid4().hex[:8]}.dcm"
+
+
+def multi_frame(frames: int) -> InstanceRecord:
+    """JPEG: one fragment a frame, of lengths that differ."""
+    fragments = [b"\xff\xd8" + bytes([number % 256]) * (2 + 2 * (number % 7)) + b"\xff\xd9" for number in range(frames)]
+    return make_record(frames=frames, transfer_syntax="1.2.840.10008.1.2.4.50", pixel_bytes=fragments)

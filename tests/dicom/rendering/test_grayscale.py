@@ -265,6 +265,12 @@ def test_real_samples(kind: str) -> None:
     assert render_frame(samples.tobytes(), narrow).tolist() == [[0, 128, 0, 255, 255]]
 
 
+def test_signalling_nan_is_black_without_a_warning() -> None:
+    samples = np.frombuffer(bytes.fromhex("0100807f 0000803f"), "<f4").reshape(1, 2)
+    source = source_of(samples, attributes={"7FE00008": {"vr": "OF", "BulkDataURI": "x"}})
+    assert render_frame(samples.tobytes(), source)[0, 0] == 0
+
+
 def groups(center: int, width: int, slope: int, intercept: int) -> dict[str, Any]:
     return {
         "FrameVOILUTSequence": [{"WindowCenter": center, "WindowWidth": width}],
