@@ -57,7 +57,7 @@ class RequestContext:
             elif kind == "http.response.body":
                 sent += len(message.get("body", b""))
             elif kind == FILE_EXTENSION:
-                sent += message["count"]
+                sent += message["count"] + len(message.get("gantry.head", b""))
             await send(message)
 
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from app.api.responses import Body, PiecesBody, StreamingBody
+from app.blobs.files import FileSlice
 from app.dicomweb.multipart_writer import closing, message_length, multipart_content_type, new_boundary, part_head
 
 
@@ -18,7 +19,7 @@ class Part:
 
 
 def multipart_of_streams(
-    parts: AsyncIterator[tuple[Part, AsyncIterator[bytes] | Body]],
+    parts: AsyncIterator[tuple[Part, AsyncIterator[bytes] | Body | FileSlice]],
     media_type: str,
     headers: Mapping[str, str],
     *,
@@ -37,10 +38,15 @@ def multipart_of_streams(
     async def body() -> Body:
         index = 0
         async for part, stream in parts:
-            yield heads[index] if heads else _head(boundary, part, index)
+            head = heads[index] if heads else _head(boundary, part, index)
+            index += 1
+            if isinstance(stream, FileSlice):
+                stream.head = head
+                yield stream
+                continue
+            yield head
             async for piece in stream:
                 yield piece
-            index += 1
         yield closing(boundary)
 
     return StreamingBody(body(), multipart_content_type(media_type, boundary), length=length, headers=headers)

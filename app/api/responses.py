@@ -90,8 +90,17 @@ class StreamingBody(Response):
 
 async def _send_slice(piece: FileSlice, send: Send, *, takes_files: bool) -> None:
     if takes_files:
-        message = {"file": piece.file.descriptor, "offset": piece.offset, "count": piece.length, "more_body": True}
-        await send({"type": FILE_EXTENSION, **message})
+        await send(
+            {
+                "type": FILE_EXTENSION,
+                "file": piece.file.descriptor,
+                "offset": piece.offset,
+                "count": piece.length,
+                "more_body": True,
+                "gantry.in_memory": piece.in_memory,
+                "gantry.head": piece.head,
+            }
+        )
         return
     async for chunk in piece.read():
         await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -14,6 +14,7 @@ from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM, OCTETS, describe
 from app.api.ranges import ranged_response
 from app.api.responses import Body, StreamingBody, primed
+from app.blobs.files import FileSlice
 from app.db.locate import locate_instances
 from app.dicom.references import InstanceRef, Reference, resource_path
 from app.dicomweb.conditional import strong_etag
@@ -118,22 +119,24 @@ async def _multipart(request: Request, archive: Archive, deliveries: Sequence[In
         location = f"{url}{resource_path(delivery.location.ref)}"
         return Part({"Content-Type": _content_type(delivery), "Content-Location": location}, length)
 
+    known: list[Part] | None = None
+    if all(delivery.as_stored for delivery in deliveries):
+        known = [part_of(delivery, delivery.location.size) for delivery in deliveries]
     opened = open_instances(archive, deliveries)
     try:
         delivery, length, body = await anext(opened)
-        first = part_of(delivery, length), await primed(body)
+        first = part_of(delivery, length), body if isinstance(body, FileSlice) else await primed(body)
     except BaseException:
         await opened.aclose()
         raise
 
-    async def parts() -> AsyncIterator[tuple[Part, AsyncIterator[bytes] | Body]]:
+    async def parts() -> AsyncIterator[tuple[Part, AsyncIterator[bytes] | Body | FileSlice]]:
         yield first
+        index = 1
         async for delivery, length, body in opened:
-            yield part_of(delivery, length), body
+            yield known[index] if known else part_of(delivery, length), body
+            index += 1
 
-    known = None
-    if all(delivery.as_stored for delivery in deliveries):
-        known = [part_of(delivery, delivery.location.size) for delivery in deliveries]
     answer = multipart_of_streams(parts(), "application/dicom", {"Vary": "Accept"}, heads_of=known)
     answer.body_iterator = WhileConnected(request, answer.body_iterator, opened)
     return answer

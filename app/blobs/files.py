@@ -46,16 +46,24 @@ def is_in_memory(descriptor: int, offset: int, length: int) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileSlice:
-    """`length` bytes from `offset` on, which lie within the file."""
+    """`length` bytes from `offset` on, which lie within the file.
+
+    in_memory  a moment ago, reading them waited for no disk
+    head       bytes that are sent in front of them
+    """
 
     file: OpenFile
     offset: int
     length: int
+    in_memory: bool = False
+    head: bytes = b""
 
     async def read(self) -> AsyncIterator[bytes]:
-        """In chunks, for those who cannot be given the file itself. Raises OSError."""
+        """All of it in chunks, for those who cannot be given the file itself. Raises OSError."""
+        if self.head:
+            yield self.head
         offset, end = self.offset, self.offset + self.length
         while offset < end:
             chunk = await asyncio.to_thread(self.file.read, offset, min(CHUNK, end - offset))

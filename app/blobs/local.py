@@ -12,7 +12,8 @@ import contextlib
 import errno
 import os
 import stat as file_type
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ SYNC_THREADS = 16
 READ_THREADS = 16
 READ_AT_ONCE = 1024 * 1024  # bytes that are copied from the page cache faster than a thread is reached
 OPEN_FILES = 256
+OPEN_AT_ONCE = 16  # of a series: reaching a thread takes longer than opening a file
 MERGE_GAP = 16 * 1024  # reading over a gap of this size costs no more than another read
 MERGE_BYTES = 8 * 1024 * 1024
 FOLDER_MODE = 0o750
@@ -91,6 +93,16 @@ class LocalBlobStore(BlobStore):
         wanted = _within(file, offset, length)
         if wanted:
             yield FileSlice(file, offset, wanted)
+
+    async def pieces_each(
+        self, blobs: Sequence[tuple[str, int]]
+    ) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
+        for start in range(0, len(blobs), OPEN_AT_ONCE):
+            keys = [key for key, _ in blobs[start : start + OPEN_AT_ONCE]]
+            found = await in_thread(self._reads, self._open_all, keys)
+            while found:  # each is closed when it has been sent
+                one = found.popleft()
+                yield _failing(one) if isinstance(one, Exception) else one
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         validate_range(offset, length)
@@ -165,6 +177,21 @@ class LocalBlobStore(BlobStore):
             os.close(descriptor)
             raise BlobNotFound("a stored object is missing from the blob store")
         return OpenFile(descriptor, status.st_size)
+
+    def _open_all(self, keys: Sequence[str]) -> deque[FileSlice | Exception]:
+        """Whole files, the small ones in memory, or why each cannot be had. They are not kept open: a series that is read
+        from end to end would push out the objects whose frames are being looked at."""
+        found: deque[FileSlice | Exception] = deque()
+        for key in keys:
+            try:
+                file = self._open(key)
+                is_small = 0 < file.size <= READ_AT_ONCE
+                if is_small and not file.is_in_memory(0, file.size):
+                    self._read(file, 0, file.size)
+                found.append(FileSlice(file, 0, file.size, in_memory=is_small))
+            except (BlobNotFound, BlobStoreUnavailable, ValueError) as error:
+                found.append(error)
+        return found
 
     def _read(self, file: OpenFile, offset: int, length: int) -> bytes:
         """Exactly `length` bytes."""
@@ -330,6 +357,11 @@ class _LocalWriter(SpoolWriter):
             if done:  # nobody will ever name it
                 await settled(self._pool.submit(self._store.remove, done))
             raise
+
+
+async def _failing(error: Exception) -> AsyncGenerator[bytes, None]:
+    raise error
+    yield b""  # type: ignore[unreachable]  # what makes it a generator
 
 
 def _within(file: OpenFile, offset: int, length: int | None) -> int:

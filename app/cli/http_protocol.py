@@ -8,11 +8,14 @@ the place of a `http.response.body` that is not the last:
 
     {"type": "http.response.zerocopysend", "file": descriptor, "offset": …, "count": …, "more_body": True}
 
-What is not in memory yet is read by a thread first: the event loop never waits for a disk.
+What is not in memory yet is read by a thread first: the event loop never waits for a disk. Who has just seen that it is there
+says so, in a key of ours: "gantry.in_memory". Another, "gantry.head", has bytes that go in front, in the same segments.
 """
 
 import asyncio
 import os
+import socket
+from collections.abc import Mapping
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -21,12 +24,13 @@ from app.blobs.files import is_in_memory
 
 EXTENSION = "http.response.zerocopysend"
 _WINDOW = 1024 * 1024  # bytes that are known to be in memory, or are brought there, at a time
+_MORE = getattr(socket, "MSG_MORE", 0)
 
 
 class HttpProtocol(HttpToolsProtocol):
     """With the extension on connections without TLS."""
 
-    blocked: "asyncio.Future[None] | None" = None
+    socket: "_Socket | None" = None
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -40,30 +44,32 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.blocked is not None and not self.blocked.done():
-            self.blocked.set_result(None)
+        if self.socket is not None:
+            self.socket.close()
 
-    async def send_file(self, cycle: RequestResponseCycle, descriptor: int, offset: int, count: int) -> None:
+    async def send_file(self, cycle: RequestResponseCycle, message: Mapping[str, Any]) -> None:
         """Everything that was written before goes first. Raises OSError, RuntimeError as uvicorn for a wrong length."""
         if not cycle.response_started or cycle.response_complete:
             raise RuntimeError("a part of a file is sent between the start and the end of an answer")
+        descriptor, offset, head = message["file"], message["offset"], message.get("gantry.head", b"")
+        end = offset + message["count"]
+        length = len(head) + message["count"]
         if cycle.chunked_encoding:
-            self.transport.write(b"%x\r\n" % count)
-        elif count > cycle.expected_content_length:
+            self.transport.write(b"%x\r\n" % length)
+        elif length > cycle.expected_content_length:
             raise RuntimeError("Response content longer than Content-Length")
         else:
-            cycle.expected_content_length -= count
-        socket = _Socket(self)
-        try:
-            await socket.flush()
-            end = offset + count
-            while offset < end and not cycle.disconnected:
-                window = min(_WINDOW, end - offset)
-                if not is_in_memory(descriptor, offset, window):
-                    await asyncio.to_thread(_bring_into_memory, descriptor, offset, window)
-                offset = await socket.send(descriptor, offset, window)
-        finally:
-            socket.close()
+            cycle.expected_content_length -= length
+        if self.socket is None:
+            self.socket = _Socket(self.transport)
+        await self.socket.flush()
+        if head:
+            await self.socket.send(head)
+        while offset < end and not cycle.disconnected:
+            window = min(_WINDOW, end - offset)
+            if not (message.get("gantry.in_memory") or is_in_memory(descriptor, offset, window)):
+                await asyncio.to_thread(_bring_into_memory, descriptor, offset, window)
+            offset = await self.socket.send_file(descriptor, offset, window)
         if cycle.chunked_encoding and not cycle.disconnected:
             self.transport.write(b"\r\n")
 
@@ -105,17 +111,23 @@ class _Exchange:
         if message["type"] != EXTENSION:
             await self._cycle.send(message)
         elif not self._cycle.disconnected:
-            await self._protocol.send_file(self._cycle, message["file"], message["offset"], message["count"])
+            await self._protocol.send_file(self._cycle, message)
 
 
 class _Socket:
-    """The socket below a transport, between two writes of the transport."""
+    """The socket below a transport, between two writes of the transport; for one sender at a time.
 
-    def __init__(self, protocol: HttpProtocol) -> None:
-        self._protocol = protocol
-        self._transport = protocol.transport
-        self._number = self._transport.get_extra_info("socket").fileno()
-        self._twin = -1  # the event loop lets nobody but the transport wait for its own descriptor
+    A twin of it, since the event loop lets nobody but the transport wait for its own descriptor.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        original = transport.get_extra_info("socket")
+        self._twin = socket.socket(original.family, original.type, original.proto, fileno=os.dup(original.fileno()))
+        self._twin.setblocking(False)
+        self._waiting: asyncio.Future[None] | None = None
+        self._is_closed = False
+        self._in_a_row = 0  # bytes sent without letting others have their turn
 
     async def flush(self) -> None:
         """Wait until the transport has written what it was given."""
@@ -125,12 +137,24 @@ class _Socket:
             await self._writable()
             await asyncio.sleep(0)
 
-    async def send(self, descriptor: int, offset: int, count: int) -> int:
+    async def send(self, data: bytes) -> None:
+        """More follows at once: the system may wait for it before it sends a segment that is not full."""
+        while data and not self._transport.is_closing():
+            try:
+                sent = self._twin.send(data, _MORE)
+            except BlockingIOError:
+                await self._writable()
+            except (BrokenPipeError, ConnectionResetError):
+                self._transport.abort()
+            else:
+                data = data[sent:]
+
+    async def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Where the bytes end that were sent. Raises OSError."""
         end = offset + count
         while offset < end and not self._transport.is_closing():
             try:
-                sent = os.sendfile(self._number, descriptor, offset, end - offset)
+                sent = os.sendfile(self._twin.fileno(), descriptor, offset, end - offset)
             except BlockingIOError:
                 await self._writable()
                 continue
@@ -140,24 +164,35 @@ class _Socket:
             if not sent:
                 raise OSError("a file that is being sent ends too early")
             offset += sent
+            self._in_a_row += sent
+        if self._in_a_row >= _WINDOW:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
         return end
 
     async def _writable(self) -> None:
+        if self._is_closed:
+            return
+        self._in_a_row = 0
         loop = asyncio.get_running_loop()
-        if self._twin < 0:
-            self._twin = os.dup(self._number)
-        waiting = loop.create_future()
-        self._protocol.blocked = waiting
+        self._waiting = waiting = loop.create_future()
         loop.add_writer(self._twin, _wake, waiting)
         try:
             await waiting
         finally:
-            loop.remove_writer(self._twin)
-            self._protocol.blocked = None
+            if not self._is_closed:
+                loop.remove_writer(self._twin)
+            self._waiting = None
 
     def close(self) -> None:
-        if self._twin >= 0:
-            os.close(self._twin)
+        """Nobody waits any more, and nothing is sent: the transport is closing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._waiting is not None:
+            asyncio.get_running_loop().remove_writer(self._twin)
+            _wake(self._waiting)
+        self._twin.close()
 
 
 def _wake(waiting: "asyncio.Future[None]") -> None:

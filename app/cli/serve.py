@@ -1,8 +1,10 @@
 """`gantry serve`: the HTTP server, after a look at everything that would keep it from starting."""
 
+import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -16,6 +18,7 @@ from app.cli.http_protocol import HttpProtocol
 from app.cli.text import printable
 from app.settings import Settings
 
+OPEN_FILES = 65_536
 BACKLOG = 2048
 # Longer than the 60 s after which proxies and browsers drop idle connections, so that it is not us who cut a request.
 KEEP_ALIVE_SECONDS = 75
@@ -102,7 +105,17 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
+def _allow_open_files() -> None:
+    """Connections, and the files that are being sent on them, need more descriptors than a shell's limit of 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _run(settings: Settings, listener: socket.socket) -> NoReturn:
+    _allow_open_files()
     config = uvicorn.Config(
         "app.main:create_server_app",
         factory=True,

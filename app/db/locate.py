@@ -1,9 +1,9 @@
 """Where instances are: the look-ups before bytes are read. One statement each; a second one only says why nothing was found."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from sqlalchemy import (
     ColumnElement,
@@ -15,18 +15,18 @@ from sqlalchemy import (
 )
 
 from app.db.engine import Database, reading
-from app.db.point_query import first_row
+from app.db.point_query import as_text, first_row
+from app.db.search_reader import rows_of
 from app.db.tables import instances, series, studies, tombstones
 from app.db.tombstones import tombstones_below
-from app.dicom.references import InstanceRef, Reference, SeriesRef, resource_path
+from app.dicom.references import InstanceRef, Reference, SeriesRef, StudyRef, resource_path
 from app.errors import Gone, NotFound
 
 AnyRow = Row[*tuple[Any, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceLocation:
-    """One stored instance.
+class InstanceLocation(NamedTuple):
+    """One stored instance. A tuple, for thousands are made for one answer.
 
     size        of the blob, in bytes
     digest      lower-case hexadecimal SHA-256 of the blob
@@ -77,12 +77,10 @@ async def locate_instances(db: Database, ref: Reference) -> list[InstanceLocatio
 
     Raises NotFound, Gone, DatabaseUnavailable.
     """
-    statement = below(select_locations(), ref).order_by(*READING_ORDER)
-    async with reading(db) as connection:
-        rows = (await connection.execute(statement)).all()
+    rows = await rows_of(db, as_text(_BELOW[type(ref)], keys_of(ref), db.dialect))
     if not rows:
         await raise_missing(db, ref)
-    return [location_of(row) for row in rows]
+    return [looked_up(row)[0] for row in rows]
 
 
 async def locate_bulkdata(db: Database, ref: InstanceRef) -> tuple[InstanceLocation, bytes]:
@@ -127,17 +125,27 @@ async def raise_missing(db: Database, ref: Reference) -> NoReturn:
     raise NotFound(f"{resource_path(ref)} is not in the archive")
 
 
+# Statements of the hot paths are built once, see app.db.point_query; their parameters are `keys_of` a reference.
+_KEYS = {
+    "study": studies.c.study_instance_uid,
+    "series": series.c.series_instance_uid,
+    "instance": instances.c.sop_instance_uid,
+}
+
+
+def _select_below(kind: type[Reference], *extra: ColumnElement[Any]) -> Select[Any]:
+    names = list(_KEYS)[: len(fields(kind))]
+    return select_locations(extra).where(*(_KEYS[name] == bindparam(name, type_=Text()) for name in names))
+
+
 def select_one(*extra: ColumnElement[Any]) -> Select[Any]:
-    """For one instance. Statements of the hot paths are built once, see app.db.point_query."""
-    return select_locations(extra).where(
-        studies.c.study_instance_uid == bindparam("study", type_=Text()),
-        series.c.series_instance_uid == bindparam("series", type_=Text()),
-        instances.c.sop_instance_uid == bindparam("instance", type_=Text()),
-    )
+    """One instance, and `extra` columns of it."""
+    return _select_below(InstanceRef, *extra)
 
 
 _INSTANCE = select_one()
 _INSTANCE_AND_BULKDATA = select_one(instances.c.bulkdata)
+_BELOW = {kind: _select_below(kind).order_by(*READING_ORDER) for kind in (StudyRef, SeriesRef, InstanceRef)}
 
 
 async def find_one(db: Database, ref: InstanceRef, statement: Select[Any]) -> tuple[InstanceLocation, tuple[Any, ...]]:
@@ -148,9 +156,14 @@ async def find_one(db: Database, ref: InstanceRef, statement: Select[Any]) -> tu
     return looked_up(row)
 
 
-def keys_of(ref: InstanceRef) -> dict[str, Any]:
-    """The parameters of `select_one`."""
-    return {"study": ref.study_instance_uid, "series": ref.series_instance_uid, "instance": ref.sop_instance_uid}
+def keys_of(ref: Reference) -> dict[str, Any]:
+    """The parameters of the statements for such a reference."""
+    keys = {"study": ref.study_instance_uid}
+    if isinstance(ref, SeriesRef | InstanceRef):
+        keys["series"] = ref.series_instance_uid
+    if isinstance(ref, InstanceRef):
+        keys["instance"] = ref.sop_instance_uid
+    return keys
 
 
 def looked_up(row: tuple[Any, ...]) -> tuple[InstanceLocation, tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Column, Engine, Select, event, make_url
 
 from app.db.engine import Database, Dialect, database_errors, reading
+from app.db.sql_text import Sql
 
 Row = tuple[Any, ...]
 
@@ -37,7 +38,7 @@ async def few_rows(db: Database, statement: Select[Any], values: Mapping[str, An
     `statement` is one of few that live as long as the program; `values` by the names of its parameters.
     Values come as the driver gives them: on SQLite times are naive texts. Raises DatabaseUnavailable.
     """
-    sql, parameters = _bound(statement, values, db.dialect)
+    sql, parameters = as_text(statement, values, db.dialect)
     if db.dialect == "sqlite":
         with suppress(Locked), at_once(db) as connection:
             return look_up(connection, sql, parameters)
@@ -87,7 +88,7 @@ class Moment:
 
     def first_row(self, statement: Select[Any], values: Mapping[str, Any]) -> Row | None:
         """As `first_row` above."""
-        rows = look_up(self.connection, *_bound(statement, values, "sqlite"))
+        rows = look_up(self.connection, *as_text(statement, values, "sqlite"))
         return rows[0] if rows else None
 
     def open_value(self, column: Column[Any], row_id: int) -> sqlite3.Blob:
@@ -95,7 +96,7 @@ class Moment:
         return self.connection.blobopen(column.table.name, column.name, row_id, readonly=True)
 
 
-def look_up(connection: sqlite3.Connection, sql: str, parameters: list[Any]) -> list[Row]:
+def look_up(connection: sqlite3.Connection, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
     """At once and without waiting for a lock. Raises sqlite3.Error."""
     return connection.execute(sql, parameters).fetchall()
 
@@ -117,9 +118,10 @@ def _open(engine: Engine) -> sqlite3.Connection:
     return connection
 
 
-def _bound(statement: Select[Any], values: Mapping[str, Any], dialect: Dialect) -> tuple[str, list[Any]]:
+def as_text(statement: Select[Any], values: Mapping[str, Any], dialect: Dialect) -> Sql:
+    """What the driver takes: the text, and the values of its parameters in their order."""
     sql, names, fixed = _compiled(statement, dialect)
-    return sql, [values[name] if name in values else fixed[name] for name in names]
+    return Sql(sql, tuple(values[name] if name in values else fixed[name] for name in names))
 
 
 @functools.cache

@@ -6,7 +6,7 @@ instance's header will be is worked out when its turn comes: a series of thousan
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.blobs.files import FileSlice
 from app.db.locate import InstanceLocation, locate_instances
@@ -18,11 +18,10 @@ from app.services.explicit_instances import execute_plan, plan_explicit_instance
 from app.services.prepared_instances import prepare_instance
 from app.services.syntaxes import Alternative, Stored, choose, refusal
 
-Pieces = AsyncIterator[bytes] | AsyncIterator[bytes | FileSlice]
+Stream = AsyncIterator[bytes] | AsyncIterator[bytes | FileSlice]
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceDelivery:
+class InstanceDelivery(NamedTuple):
     """One instance and the syntax it goes out in. `as_stored`: bit for bit, `location.size` bytes.
 
     is_prepared  it has to be written to a file first (app.services.prepared_instances)
@@ -73,7 +72,7 @@ def _why_not(locations: Sequence[InstanceLocation], alternatives: Sequence[Alter
     return f"{text}: {reason}" if reason else text
 
 
-async def open_instance(archive: Archive, delivery: InstanceDelivery) -> tuple[int, Pieces]:
+async def open_instance(archive: Archive, delivery: InstanceDelivery) -> tuple[int, Stream]:
     """Length in bytes and the bytes themselves, or the parts of files that hold them.
 
     Raises BlobNotFound, CodecError, DicomError, TooLarge, Unavailable.
@@ -90,17 +89,13 @@ async def open_instance(archive: Archive, delivery: InstanceDelivery) -> tuple[i
 
 async def open_instances(
     archive: Archive, deliveries: Sequence[InstanceDelivery]
-) -> AsyncGenerator[tuple[InstanceDelivery, int, Pieces], None]:
-    """As `open_instance` for each in turn; what goes out as stored is fetched ahead where the blob store does that.
+) -> AsyncGenerator[tuple[InstanceDelivery, int, Stream | FileSlice], None]:
+    """As `open_instance` for each in turn; what goes out as stored is fetched ahead, or opened together, as the blob store does it.
 
     Each is read to its end before the next is asked for. Must be closed. Raises what `open_instance` raises.
     """
-    if archive.blobs.passes_files:  # there is nothing to fetch
-        for delivery in deliveries:
-            yield delivery, *await open_instance(archive, delivery)
-        return
     stored = [(one.location.blob_key, one.location.size) for one in deliveries if one.as_stored]
-    async with aclosing(archive.blobs.open_each(stored)) as streams:
+    async with aclosing(archive.blobs.pieces_each(stored)) as streams:
         for delivery in deliveries:
             if delivery.as_stored:
                 yield delivery, delivery.location.size, await anext(streams)

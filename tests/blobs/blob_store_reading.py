@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.blobs import BlobStore
+from app.blobs.files import FileSlice
 from app.errors import BlobNotFound, BlobStoreUnavailable
 from tests.blobs.backend import (
     MIB,
@@ -98,6 +99,29 @@ class ReadingTests:
                 async for stream in streams:
                     read += [chunk async for chunk in stream]
         assert [len(one) for one in read] == [1000, 1000]
+
+    async def test_pieces_each_gives_streams_or_files(self, backend: Backend, store: BlobStore) -> None:
+        blobs = [(new_key(), noise(size)) for size in (5, 3 * MIB, *range(100, 140), 1)]
+        blobs.insert(7, (new_key(), b"missing"))
+        for key, data in blobs:
+            if data != b"missing":
+                backend.raw_put(key, data)
+        read: list[bytes] = []
+        with pytest.raises(BlobNotFound):
+            async with contextlib.aclosing(store.pieces_each([(key, len(data)) for key, data in blobs])) as streams:
+                async for stream in streams:
+                    assert isinstance(stream, FileSlice) == store.passes_files or len(read) == 7
+                    chunks = stream.read() if isinstance(stream, FileSlice) else stream
+                    read.append(b"".join([chunk async for chunk in chunks]))
+        assert read == [data for _, data in blobs[:7]]
+        rest = [(key, len(data)) for key, data in blobs[8:]]
+        async with contextlib.aclosing(store.pieces_each(rest)) as streams:
+            async for stream in streams:
+                chunks = stream.read() if isinstance(stream, FileSlice) else stream
+                read.append(b"".join([chunk async for chunk in chunks]))
+        assert read == [data for _, data in blobs if data != b"missing"]
+        del stream, chunks
+        assert await backend.lets_go()
 
     async def test_streams_that_are_left_early_hold_nothing(self, backend: Backend, store: BlobStore) -> None:
         backend.raw_put(key := new_key(), noise(5 * MIB))

@@ -21,21 +21,24 @@ Send = Callable[[Any], Any]
 DATA = os.urandom(5 * MIB + 17)
 
 
+Piece = bytes | tuple[int, int] | tuple[int, int, bytes]
+
+
 class Application:
-    """Answers with what `pieces` says: bytes, or (offset, count) of the file."""
+    """Answers with what `pieces` says: bytes, (offset, count) of the file, or (offset, count, bytes in front)."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self.pieces: list[bytes | tuple[int, int]] = []
+        self.pieces: list[Piece] = []
         self.length: int | None = 0
         self.errors: list[BaseException] = []
         self.received: list[bytes] = []
         self.running = 0
 
-    def answer(self, *pieces: bytes | tuple[int, int], chunked: bool = False) -> bytes:
+    def answer(self, *pieces: Piece, chunked: bool = False) -> bytes:
         """What the client is to receive."""
         self.pieces = list(pieces)
-        body = b"".join(p if isinstance(p, bytes) else DATA[p[0] : p[0] + p[1]] for p in pieces)
+        body = b"".join(p if isinstance(p, bytes) else b"".join(p[2:]) + DATA[p[0] : p[0] + p[1]] for p in pieces)
         self.length = None if chunked else len(body)
         return body
 
@@ -54,8 +57,10 @@ class Application:
                 if isinstance(piece, bytes):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 else:
-                    place = {"offset": piece[0], "count": piece[1]}
-                    await send({"type": EXTENSION, "file": self.descriptor, **place, "more_body": True})
+                    offset, count, *head = piece
+                    more = {"gantry.head": head[0], "gantry.in_memory": True} if head else {}
+                    message = {"file": self.descriptor, "offset": offset, "count": count, "more_body": True, **more}
+                    await send({"type": EXTENSION, **message})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except BaseException as error:
             self.errors.append(error)
@@ -141,20 +146,22 @@ async def test_what_arrives(
     application: Application, port: int, monkeypatch: pytest.MonkeyPatch, chunked: bool, in_memory: bool, buffer: int
 ) -> None:
     monkeypatch.setattr(http_protocol, "is_in_memory", lambda *_: in_memory)
+    before = descriptors()
     async with connected(port, buffer=buffer) as (reader, writer):
         writer.write(REQUEST)
         assert await read_answer(reader) == b""
-        before = descriptors()
         for pieces in (
             [(0, 1)],
             [(0, len(DATA))],
             [b"head", (100, 70_000), b"middle" * 30_000, (3 * MIB, MIB), (5 * MIB, 17), b"tail"],
             [(0, 2 * MIB)] * 3,
+            [(7, 3 * MIB, b"one"), b"-", (9, 20_000, b"two" * 30_000), (11, 0, b"nothing"), *[(0, 9, b"more")] * 1000],
         ):
             expected = application.answer(*pieces, chunked=chunked)
             writer.write(REQUEST)
             assert await read_answer(reader) == expected
-        await until(lambda: descriptors() == before)
+            assert len(descriptors() - before) <= 3  # two ends of the connection, and the twin of one
+    await until(lambda: descriptors() == before)
 
 
 @pytest.mark.parametrize("sizes", [[1], [100_000], [3 * MIB], [10, 2 * MIB, 10]])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -110,6 +111,15 @@ def test_flags_win_over_the_environment(tmp_path: Path) -> None:
 def test_the_server_does_not_tell_what_it_is_made_of(tmp_path: Path) -> None:
     with serving(tmp_path, port=0) as (_, said):
         assert "server" not in get_when_ready(f"{root_of(said)}/studies").headers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_more_files_may_be_open_than_a_shell_allows(tmp_path: Path, workers: int) -> None:
+    with serving(tmp_path, "--port", "0", "--workers", str(workers)) as (process, _):
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        (soft,) = re.findall(r"Max open files +(\d+)", limits)
+        assert int(soft) >= min(hard, 65_536)
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

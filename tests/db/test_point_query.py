@@ -127,7 +127,7 @@ async def test_readers_cannot_write(filled: Database) -> None:
     await first_row(filled, _SERIES, {"study": "1.2"})
     await rows_of(filled, sql("SELECT id FROM series"))
     with point_query.at_once(filled) as connection, pytest.raises(sqlite3.OperationalError):
-        point_query.look_up(connection, "DELETE FROM series", [])
+        point_query.look_up(connection, "DELETE FROM series", ())
     reader = search_reader._readers[filled.engine.sync_engine]
     for read in (reader.rows, reader.rows_in_thread):
         with pytest.raises(sqlite3.OperationalError, match="readonly"):

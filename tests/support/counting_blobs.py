@@ -1,6 +1,7 @@
 """A blob store that counts what goes through it. The real work is done by the store it wraps."""
 
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from app.blobs.base import BlobStat, BlobStore, BlobWriter, KeyOf
@@ -51,6 +52,24 @@ class CountingBlobs(BlobStore):
         async for piece in self.store.pieces(key, offset, length):
             self.traffic.read += piece.length if isinstance(piece, FileSlice) else len(piece)
             yield piece
+
+    async def pieces_each(
+        self, blobs: Sequence[tuple[str, int]]
+    ) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
+        async with contextlib.aclosing(self.store.pieces_each(blobs)) as streams:
+            for key, _ in blobs:
+                self.traffic.reads.append([(key, 0, None)])
+                stream = await anext(streams)
+                if isinstance(stream, FileSlice):
+                    self.traffic.read += stream.length
+                    yield stream
+                else:
+                    yield self._counted(stream)
+
+    async def _counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            self.traffic.read += len(chunk)
+            yield chunk
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         self.traffic.reads.append([(key, offset, length)])
