@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 CHUNK = 512 * 1024
@@ -33,12 +33,21 @@ class OpenFile:
 
 def is_in_memory(descriptor: int, offset: int, length: int) -> bool:
     """Whether reading these bytes of an open file will most likely not wait for a disk."""
+    last = offset + length - 1
+    return _are_in_memory(descriptor, (*range(offset, last, _PROBE_STEP), last))
+
+
+def are_ends_in_memory(descriptor: int, size: int) -> bool:
+    """The same of a small file, in fewer calls: what was written or read as a whole lies there, or goes, as a whole."""
+    return _are_in_memory(descriptor, (0, size - 1))
+
+
+def _are_in_memory(descriptor: int, places: Iterable[int]) -> bool:
     if _NOWAIT is None:
         return False
     byte = bytearray(1)
-    last = offset + length - 1
     try:
-        for place in (*range(offset, last, _PROBE_STEP), last):
+        for place in places:
             if os.preadv(descriptor, [byte], place, _NOWAIT) != 1:
                 return False
     except OSError:  # EAGAIN: it would wait; or the file system cannot tell

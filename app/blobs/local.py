@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from app.blobs.base import BlobStat, BlobStore, BlobWriter, KeyOf
-from app.blobs.files import FileSlice, OpenFile, OpenFiles
+from app.blobs.files import FileSlice, OpenFile, OpenFiles, are_ends_in_memory
 from app.blobs.folder_sync import FolderSyncs, sync_folder
 from app.blobs.keys import is_key, validate_key, validate_prefix
 from app.blobs.ranges import RangeGroup, coalesce, distribute, validate_range
@@ -32,7 +32,7 @@ CHUNK = 512 * 1024
 SYNC_THREADS = 16
 READ_THREADS = 16
 READ_AT_ONCE = 1024 * 1024  # bytes that are copied from the page cache faster than a thread is reached
-OPEN_FILES = 256
+OPEN_FILES = 1024
 OPEN_AT_ONCE = 16  # of a series: reaching a thread takes longer than opening a file
 MERGE_GAP = 16 * 1024  # reading over a gap of this size costs no more than another read
 MERGE_BYTES = 8 * 1024 * 1024
@@ -97,12 +97,40 @@ class LocalBlobStore(BlobStore):
     async def pieces_each(
         self, blobs: Sequence[tuple[str, int]]
     ) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
-        for start in range(0, len(blobs), OPEN_AT_ONCE):
-            keys = [key for key, _ in blobs[start : start + OPEN_AT_ONCE]]
-            found = await in_thread(self._reads, self._open_all, keys)
-            while found:  # each is closed when it has been sent
-                one = found.popleft()
-                yield _failing(one) if isinstance(one, Exception) else one
+        keys = deque(key for key, _ in blobs)
+        in_memory = False
+        while keys:
+            if (one := self._at_hand(keys[0], opening=in_memory)) is not None:
+                in_memory = True
+                keys.popleft()
+                yield one
+                continue
+            group = [keys.popleft() for _ in range(min(len(keys), OPEN_AT_ONCE))]
+            found = await in_thread(self._reads, self._open_all, group)
+            in_memory = all(isinstance(one, FileSlice) and one.in_memory for one in found)
+            for key in group:
+                opened = found.popleft()
+                if isinstance(opened, FileSlice):
+                    self._files.keep(key, opened.file)
+                    yield opened
+                else:
+                    yield _failing(opened)
+
+    def _at_hand(self, key: str, *, opening: bool) -> FileSlice | None:
+        """A whole small file that is in memory; None if it is not, or not open and not to be opened: then a thread sees to it.
+
+        `opening` where the file before was in memory: then this one lies there too, and is opened faster than a thread is reached.
+        """
+        file = self._files.get(key)
+        if file is None:
+            if not opening:
+                return None
+            try:
+                file = self._open(key)
+            except (BlobNotFound, BlobStoreUnavailable, ValueError):
+                return None
+            self._files.keep(key, file)
+        return FileSlice(file, 0, file.size, in_memory=True) if _is_small_in_memory(file) else None
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         validate_range(offset, length)
@@ -169,7 +197,7 @@ class LocalBlobStore(BlobStore):
 
     def _open(self, key: str) -> OpenFile:
         try:
-            descriptor = os.open(self.path_of(key), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(f"{self.root}/{validate_key(key)}", os.O_RDONLY | os.O_CLOEXEC)
             status = os.fstat(descriptor)
         except OSError as error:
             raise self.read_error(error) from error
@@ -178,19 +206,19 @@ class LocalBlobStore(BlobStore):
             raise BlobNotFound("a stored object is missing from the blob store")
         return OpenFile(descriptor, status.st_size)
 
-    def _open_all(self, keys: Sequence[str]) -> deque[FileSlice | Exception]:
-        """Whole files, the small ones in memory, or why each cannot be had. They are not kept open: a series that is read
-        from end to end would push out the objects whose frames are being looked at."""
+    def _open_all(self, keys: Sequence[str]) -> "deque[FileSlice | Exception]":
+        """Whole files, small ones brought into memory, or why each cannot be had."""
         found: deque[FileSlice | Exception] = deque()
         for key in keys:
             try:
                 file = self._open(key)
-                is_small = 0 < file.size <= READ_AT_ONCE
-                if is_small and not file.is_in_memory(0, file.size):
+                in_memory = _is_small_in_memory(file)
+                if not in_memory and file.size <= READ_AT_ONCE:
                     self._read(file, 0, file.size)
-                found.append(FileSlice(file, 0, file.size, in_memory=is_small))
             except (BlobNotFound, BlobStoreUnavailable, ValueError) as error:
                 found.append(error)
+            else:
+                found.append(FileSlice(file, 0, file.size, in_memory=in_memory))
         return found
 
     def _read(self, file: OpenFile, offset: int, length: int) -> bytes:
@@ -357,6 +385,10 @@ class _LocalWriter(SpoolWriter):
             if done:  # nobody will ever name it
                 await settled(self._pool.submit(self._store.remove, done))
             raise
+
+
+def _is_small_in_memory(file: OpenFile) -> bool:
+    return 0 < file.size <= READ_AT_ONCE and are_ends_in_memory(file.descriptor, file.size)
 
 
 async def _failing(error: Exception) -> AsyncGenerator[bytes, None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple, NoReturn
 
 from sqlalchemy import (
@@ -174,4 +174,4 @@ def looked_up(row: tuple[Any, ...]) -> tuple[InstanceLocation, tuple[Any, ...]]:
 
 def instant(stored: datetime | str) -> datetime:
     """A time as app.db.point_query gives it, aware: SQLite keeps naive texts."""
-    return datetime.fromisoformat(stored).replace(tzinfo=UTC) if isinstance(stored, str) else stored
+    return datetime.fromisoformat(f"{stored}+00:00") if isinstance(stored, str) else stored
