@@ -8,8 +8,6 @@ be found are not "missing".
 """
 
 import asyncio
-import contextlib
-import errno
 import os
 import stat as file_type
 from collections import deque
@@ -20,15 +18,15 @@ from pathlib import Path
 
 from app.blobs.base import BlobStat, BlobStore, BlobWriter, KeyOf
 from app.blobs.files import FileSlice, OpenFile, OpenFiles, are_ends_in_memory
-from app.blobs.folder_sync import FolderSyncs, sync_folder
+from app.blobs.folder_tree import FOLDER_MODE, FolderTree
 from app.blobs.keys import is_key, validate_key, validate_prefix
+from app.blobs.publishing import Publishing
 from app.blobs.ranges import RangeGroup, coalesce, distribute, validate_range
-from app.blobs.spool import SpoolFolder, SpoolWriter, storage_error
+from app.blobs.spool import SpoolFile, SpoolFolder, SpoolWriter, storage_error
 from app.blobs.threads import in_thread, iterate, outcome, settled
 from app.errors import BlobNotFound, BlobStoreUnavailable
 
 CHUNK = 512 * 1024
-# Sixteen at a time: the file system commits them together, 0.6 ms each against 3.4 ms one by one.
 SYNC_THREADS = 16
 READ_THREADS = 16
 READ_AT_ONCE = 1024 * 1024  # bytes that are copied from the page cache faster than a thread is reached
@@ -36,10 +34,6 @@ OPEN_FILES = 1024
 OPEN_AT_ONCE = 16  # of a series: reaching a thread takes longer than opening a file
 MERGE_GAP = 16 * 1024  # reading over a gap of this size costs no more than another read
 MERGE_BYTES = 8 * 1024 * 1024
-FOLDER_MODE = 0o750
-_PLACE_ATTEMPTS = 100
-_DURABLE_FOLDERS = 10_000
-_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 class LocalBlobStore(BlobStore):
@@ -53,19 +47,18 @@ class LocalBlobStore(BlobStore):
     def __init__(self, root: Path, *, sync: bool = True, min_free_bytes: int = 0) -> None:
         self.root = root.absolute()
         self.spool = SpoolFolder(self.root / ".spool", min_free_bytes)
-        self.sync = sync
         try:
             self.spool.path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(error) from error
+        self.tree = FolderTree(self.root, self.spool.path, sync=sync)
         self._writes = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="blob-write")
         self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="blob-read")
-        self._folder_syncs = FolderSyncs()
+        self._publishing = Publishing(self.tree, self._writes)
         self._files = OpenFiles(OPEN_FILES)
-        self._durable: set[Path] = set()  # folders whose own entry in their parent is on the disk
 
     async def open_writer(self) -> BlobWriter:
-        return _LocalWriter(self, self._writes)
+        return _LocalWriter(self.spool, self._writes, self._publishing)
 
     async def open(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         validate_range(offset, 1 if length is None else length)
@@ -164,7 +157,7 @@ class LocalBlobStore(BlobStore):
         return await in_thread(self._reads, self._stat, key)
 
     async def delete(self, key: str) -> None:
-        await in_thread(self._writes, self.remove, key)
+        await in_thread(self._writes, self.tree.remove, key)
 
     def list(self, prefix: str = "") -> AsyncIterator[BlobStat]:
         return iterate(self._reads, self._walk(validate_prefix(prefix)))
@@ -186,21 +179,12 @@ class LocalBlobStore(BlobStore):
 
     # What follows runs in threads.
 
-    def path_of(self, key: str) -> Path:
-        return self.root / validate_key(key)
-
-    def read_error(self, error: OSError) -> BlobNotFound | BlobStoreUnavailable:
-        """What a failed read of a blob means: missing only when the store itself is there."""
-        if error.errno in _MISSING and self.spool.path.is_dir():
-            return BlobNotFound("a stored object is missing from the blob store")
-        return BlobStoreUnavailable(f"the blob store cannot be read ({error.strerror})")
-
     def _open(self, key: str) -> OpenFile:
         try:
             descriptor = os.open(f"{self.root}/{validate_key(key)}", os.O_RDONLY | os.O_CLOEXEC)
             status = os.fstat(descriptor)
         except OSError as error:
-            raise self.read_error(error) from error
+            raise self.tree.read_error(error) from error
         if not file_type.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise BlobNotFound("a stored object is missing from the blob store")
@@ -228,7 +212,7 @@ class LocalBlobStore(BlobStore):
             try:
                 part = file.read(offset, length)
             except OSError as error:
-                raise self.read_error(error) from error
+                raise self.tree.read_error(error) from error
             if not part:
                 raise BlobStoreUnavailable("a stored object is shorter than expected")
             parts.append(part)
@@ -238,9 +222,9 @@ class LocalBlobStore(BlobStore):
 
     def _stat(self, key: str) -> BlobStat:
         try:
-            status = self.path_of(key).stat()
+            status = self.tree.path_of(key).stat()
         except OSError as error:
-            raise self.read_error(error) from error
+            raise self.tree.read_error(error) from error
         if not file_type.S_ISREG(status.st_mode):
             raise BlobNotFound("a stored object is missing from the blob store")
         return _blob_stat(key, status)
@@ -272,119 +256,18 @@ class LocalBlobStore(BlobStore):
         except OSError as error:
             raise storage_error(error) from error
 
-    def publish(self, spool_path: Path, key: str) -> None:
-        """Rename a synced spool file to its place and make that durable. Raises OSError."""
-        target = self.path_of(key)
-        for attempt in range(1, _PLACE_ATTEMPTS + 1):
-            try:
-                if attempt > 1 or target.parent not in self._durable:
-                    self._make_folder(target.parent)
-                spool_path.rename(target)
-                break
-            except FileNotFoundError:  # a concurrent delete took the empty folder away again
-                if attempt == _PLACE_ATTEMPTS or not spool_path.exists():
-                    raise
-        if self.sync:
-            try:
-                self._sync_folders(target.parent)
-            except OSError:
-                with contextlib.suppress(OSError):  # a commit that failed leaves nothing to see
-                    target.unlink()
-                raise
-
-    def _make_folder(self, folder: Path) -> None:
-        if folder == self.root:
-            return
-        self._durable.discard(folder)  # another process may have removed it
-        try:
-            folder.mkdir(mode=FOLDER_MODE)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            if folder.parent == self.root:  # never make the root anew: its disk may not be mounted
-                raise
-            self._make_folder(folder.parent)
-            folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-
-    def _sync_folders(self, folder: Path) -> None:
-        """Sync a folder, and each parent that may not hold the name of its child on the disk yet.
-
-        Whether a folder is known is asked after the rename, and `remove` forgets a folder before it removes it: a
-        folder that was removed and made again in between is never taken for a durable one.
-        """
-        self._folder_syncs.sync(folder)
-        fresh: list[Path] = []
-        while folder != self.root and folder not in self._durable:
-            self._folder_syncs.sync(folder.parent)
-            fresh.append(folder)
-            folder = folder.parent
-        if len(self._durable) > _DURABLE_FOLDERS:
-            self._durable.clear()
-        self._durable.update(fresh)
-
-    def remove(self, key: str) -> None:
-        path = self.path_of(key)
-        try:
-            path.unlink()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            if not self.spool.path.is_dir():
-                raise self.read_error(error) from error
-            return
-        except OSError as error:
-            raise storage_error(error) from error
-        folder = path.parent
-        while folder != self.root:
-            self._durable.discard(folder)
-            try:
-                folder.rmdir()
-            except FileNotFoundError:
-                pass  # a concurrent delete was faster
-            except OSError:
-                break  # not empty
-            folder = folder.parent
-        if self.sync:
-            self._sync_survivor(folder)
-
-    def _sync_survivor(self, folder: Path) -> None:
-        """What is deleted stays deleted after a power failure: sync the nearest folder that is still there."""
-        while True:
-            try:
-                sync_folder(folder)
-            except FileNotFoundError:
-                if folder == self.root:
-                    raise BlobStoreUnavailable("the folder of the blob store is gone") from None
-                folder = folder.parent
-            except OSError as error:
-                raise storage_error(error) from error
-            else:
-                return
-
 
 class _LocalWriter(SpoolWriter):
-    def __init__(self, store: LocalBlobStore, pool: ThreadPoolExecutor) -> None:
-        super().__init__(store.spool, pool)
-        self._store = store
+    def __init__(self, folder: SpoolFolder, pool: ThreadPoolExecutor, publishing: Publishing) -> None:
+        super().__init__(folder, pool)
+        self._publishing = publishing
 
     async def _publish(self, key: str | KeyOf) -> None:
-        done = ""
+        def complete() -> tuple[SpoolFile, str]:
+            return self._flush(), self._named(key)
 
-        def publish() -> None:
-            nonlocal done
-            file = self._flush()
-            name = self._named(key)
-            if self._store.sync:
-                file.sync()
-            file.close()
-            self._store.publish(file.path, name)
-            done = name
-            self._file = None
-
-        try:
-            await in_thread(self._pool, publish)
-        except asyncio.CancelledError:
-            if done:  # nobody will ever name it
-                await settled(self._pool.submit(self._store.remove, done))
-            raise
+        await self._publishing.publish(complete, self.size)
+        self._file = None
 
 
 def _is_small_in_memory(file: OpenFile) -> bool:

@@ -88,6 +88,9 @@ class SpoolFile:
         with contextlib.suppress(OSError):  # a file system without locks: then age alone tells a stale file
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def fileno(self) -> int:
+        return self._file.fileno()
+
     def append(self, data: bytes | bytearray) -> None:
         with memoryview(data) as view:
             written = 0

@@ -30,16 +30,17 @@ async def outcome(work: Future[T], abandon: Callable[[], None] | None = None) ->
         if not work.cancel():
             if abandon is not None:
                 abandon()
-            await _ended(waiting)
+            await ended(waiting)
         raise
 
 
 async def settled(work: Future[T]) -> bool:
     """Wait until the work has ended, however it ended. True when the caller was cancelled meanwhile and has to say so."""
-    return await _ended(asyncio.wrap_future(work))
+    return await ended(asyncio.wrap_future(work))
 
 
-async def _ended(waiting: asyncio.Future[T]) -> bool:
+async def ended(waiting: asyncio.Future[T]) -> bool:
+    """The same of a future of this event loop."""
     cancelled = False
     while not waiting.done():
         try:
