@@ -1,10 +1,10 @@
 """The one pass over a data set: from its bytes to the DICOM JSON Model, whatever the VR encoding and byte order.
 
-The loop in `DataSetReader.read` is the hot path of every store: an element costs one unpack, one look-up of what its tag and
-VR mean, one call of its emitter. All that is rare hangs behind a single test of `special`. Values that become bulkdata are
-never touched.
+The loop in `DataSetReader.read_elements` is the hot path of every store: an element costs one unpack, one look-up of what its
+tag and VR mean, one call of its emitter. All that is rare hangs behind a single test of `special`. Bulkdata is never touched.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from app.dicom.character_sets import DEFAULT_ENCODINGS, encodings_of
@@ -13,9 +13,9 @@ from app.dicom.element_heads import (
     CHARACTER_SET,
     DELIMITER,
     DROP,
-    EXPLICIT_LITTLE_ENDIAN,
     EXTENDED,
     IMPLICIT_LITTLE_ENDIAN,
+    ITEM_TAG,
     LUT,
     NOT_HERE,
     PIXEL_DATA_KEYWORDS,
@@ -26,8 +26,8 @@ from app.dicom.element_heads import (
     Encoding,
     Head,
     Place,
+    inner_encoding,
 )
-from app.dicom.file_meta import says_vr
 from app.dicom.fragments import Fragments, walk_fragments
 from app.dicom.instance import BulkdataItem, PixelData
 from app.dicom.json_model import BULKDATA_VRS, Element, bulkdata_uri, first_value, in_tag_order, unsign_first
@@ -36,8 +36,10 @@ from app.dicom.vr_lookup import LUT_DESCRIPTORS, US_OR_OW, US_OR_SS, is_private,
 from app.errors import DicomError, MalformedDicom, TruncatedDicom
 
 UNDEFINED = 0xFFFFFFFF
-_ITEM_TAG = b"\xfe\xff\x00\xe0"
 _PIXEL_REPRESENTATION, _LUT_DESCRIPTOR, _CHARACTER_SET_KEY = "00280103", "00283002", "00080005"
+
+
+_Reads = Callable[["DataSetReader", int, Place, dict[str, Any]], int]
 
 
 class Odd(Exception):
@@ -49,6 +51,8 @@ class DataSetReader:
 
     bulkdata     items in file order
     pixel_data   of the top level, and its fragments where it is encapsulated
+    elements     how many were read, nested ones too
+    pending      US or SS elements whose Pixel Representation is not known yet: JSON, value, encoding, LUT descriptor?
     extended     Extended Offset Table and its lengths: (offset, length) of the values by tag
     """
 
@@ -59,42 +63,54 @@ class DataSetReader:
         self.pixel_data: PixelData | None = None
         self.fragments: Fragments | None = None
         self.extended: dict[int, tuple[int, int]] = {}
-        # US or SS elements whose Pixel Representation is not known yet: JSON, value, encoding, LUT descriptor?
-        self._pending: list[tuple[Element, bytes, Encoding, bool]] = []
+        self.pending: list[tuple[Element, bytes, Encoding, bool]] = []
         self._pixel_tag = 0
-        self._elements = 0
+        self.elements = 0
         self._start = 0
         self._bulk_bytes = 0
 
-    def read_top_level(self, offset: int, encoding: Encoding) -> dict[str, Any]:
-        """The data set that begins at `offset` and ends with the data.
+    def read_top_level(self, offset: int, encoding: Encoding, known: "_Reads | None" = None) -> dict[str, Any]:
+        """The data set that begins at `offset` and ends with the data; of its beginning, `known` reads what it knows.
 
         Raises Odd, TruncatedDicom, MalformedDicom.
         """
         self._start = offset
         place = Place(encoding, DEFAULT_ENCODINGS, "", 0, len(self.data), delimited=False)
         dataset: dict[str, Any] = {}
-        offset = self.read(offset, place, dataset)
+        if known is not None:
+            offset = known(self, offset, place, dataset)
+        offset = self.read(offset, place, dataset, first_pending=0)
         while self._pixel_tag and self._goes_on(offset, encoding):
             place.ended = False
             offset = self.read(offset, place, dataset)
         return in_tag_order(dataset)
 
-    def read(self, offset: int, place: Place, dataset: dict[str, Any]) -> int:
+    def read(self, offset: int, place: Place, dataset: dict[str, Any], first_pending: int | None = None) -> int:
         """Fills `dataset` with elements from `offset` on; returns where it ends (behind its delimiter if it has one).
 
         At the top level it stops behind pixel data. Raises Odd, TruncatedDicom, MalformedDicom.
         """
+        if first_pending is None:
+            first_pending = len(self.pending)
+        if not place.ended:
+            offset = self.read_elements(offset, place.end - 8, place, dataset)
+        if not place.ended:
+            offset = self._end_of(offset, place)
+        self.finish(dataset, offset, first_pending)
+        return offset
+
+    def read_elements(self, offset: int, last: int, place: Place, dataset: dict[str, Any]) -> int:
+        """The elements that begin up to `last`, or to the end of the data set. Returns where the next one begins."""
         data, encoding, encodings, end = self.data, place.encoding, place.encodings, place.end
         unpack, unpack_length, heads = encoding.unpack, encoding.unpack_length, encoding.heads
         threshold = self.limits.bulkdata_threshold
-        first_pending = len(self._pending)
-        start, last, highest = offset, end - 8, ""
+        start, highest = offset, place.highest
         while offset <= last:
             first, length = unpack(data, offset)
             head = heads.get(first) or encoding.head(first)
             if head is None:
                 offset = self._without_vr(offset, offset == start, place, dataset)
+                place.ended = True
                 break
             key, _vr, wide, emit, again, special, _tag = head
             value = offset + 8
@@ -119,9 +135,7 @@ class DataSetReader:
                 if offset > end:
                     raise self._cut(offset)
                 dataset[key] = (again if length <= SHORT_VALUE else emit)(data[value:offset].tobytes(), encodings)
-        else:
-            offset = self._end_of(offset, place)
-        self.finish(dataset, offset, first_pending)
+        place.highest = highest
         return offset
 
     def add(self, head: Head, value: int, length: int, place: Place, dataset: dict[str, Any]) -> None:
@@ -135,10 +149,6 @@ class DataSetReader:
         else:
             dataset[head.key] = head.emit(self.data[value : value + length].tobytes(), place.encodings)
 
-    def pending(self) -> int:
-        """How many elements wait for a Pixel Representation: what `finish` wants to know."""
-        return len(self._pending)
-
     def extended_value(self, tag: int) -> bytes:
         """Value of an offset table of the top level, b"" where there is none."""
         offset, length = self.extended.get(tag, (0, 0))
@@ -146,11 +156,11 @@ class DataSetReader:
 
     def finish(self, dataset: dict[str, Any], offset: int, first_pending: int) -> None:
         """To be called at the end of each data set, `first_pending` as it was at its beginning. Raises MalformedDicom."""
-        self._elements += len(dataset) + 1
-        if self._elements > self.limits.max_elements:
+        self.elements += len(dataset) + 1
+        if self.elements > self.limits.max_elements:
             raise MalformedDicom(f"more than {self.limits.max_elements} elements")
         self._check_header_size(offset)
-        if len(self._pending) > first_pending and _PIXEL_REPRESENTATION in dataset:
+        if len(self.pending) > first_pending and _PIXEL_REPRESENTATION in dataset:
             self._settle_signs(first_pending, dataset[_PIXEL_REPRESENTATION].get("Value") == [1])
 
     def _check_header_size(self, offset: int) -> None:
@@ -252,19 +262,19 @@ class DataSetReader:
             emit = place.encoding.emitters["US"]  # LUT Data of one entry (PS3.3 C.11.1.1.1)
         dataset[head.key] = emitted = emit(raw, place.encodings)
         if head.special == AMBIGUOUS and head.vr == "US":
-            self._pending.append((emitted, raw, place.encoding, head.tag in LUT_DESCRIPTORS))
+            self.pending.append((emitted, raw, place.encoding, head.tag in LUT_DESCRIPTORS))
         elif head.special == LUT:
             unsign_first(emitted)
 
     def _settle_signs(self, first: int, signed: bool) -> None:
         """US or SS elements of this data set and of items without a Pixel Representation of their own."""
         if signed:
-            for element, raw, encoding, is_lut_descriptor in self._pending[first:]:
+            for element, raw, encoding, is_lut_descriptor in self.pending[first:]:
                 if "Value" in element:
                     element |= encoding.emitters["SS"](raw, ())
                     if is_lut_descriptor:
                         unsign_first(element)
-        del self._pending[first:]
+        del self.pending[first:]
 
     def _add_sequence(
         self, key: str, value: int, length: int, place: Place, encoding: Encoding, dataset: dict[str, Any]
@@ -312,21 +322,21 @@ class DataSetReader:
         key, end = head.key, place.end
         if length == UNDEFINED:
             # UN of undefined length is a sequence in Implicit VR LE; an unknown tag in Implicit VR may be one.
-            if place.encoding.implicit and value + 4 <= end and self.data[value : value + 4] != _ITEM_TAG:
+            if place.encoding.implicit and value + 4 <= end and self.data[value : value + 4] != ITEM_TAG:
                 raise Odd(f"{key} of undefined length is no sequence")
-            return self._add_sequence(key, value, length, place, self._inner_encoding(value, end), dataset)
+            return self._add_sequence(key, value, length, place, inner_encoding(self.data, value, end), dataset)
         stop = value + length
         if stop > end:
             raise self._cut(stop)
         creator = first_value(dataset.get(f"{key[:4]}00{key[4:6]}")) if is_private(head.tag) else None
         vr = vr_of_unknown(head.tag, length, creator)
         if vr == "SQ":
-            marks = len(self.bulkdata), len(self._pending), self._bulk_bytes
+            marks = len(self.bulkdata), len(self.pending), self._bulk_bytes
             try:
-                return self._add_sequence(key, value, length, place, self._inner_encoding(value, stop), dataset)
+                return self._add_sequence(key, value, length, place, inner_encoding(self.data, value, stop), dataset)
             except (Odd, TruncatedDicom):
                 # The dictionary was wrong about these bytes: they stay what they were said to be, unknown.
-                del self.bulkdata[marks[0] :], self._pending[marks[1] :]
+                del self.bulkdata[marks[0] :], self.pending[marks[1] :]
                 self._bulk_bytes = marks[2]
                 vr = "UN"
         special = AMBIGUOUS if vr in (US_OR_SS, US_OR_OW) else 0
@@ -336,11 +346,6 @@ class DataSetReader:
             return self._read_large(known, value, length, place, dataset)
         self._read_by_context(known, self.data[value:stop].tobytes(), place, dataset)
         return stop
-
-    def _inner_encoding(self, value: int, end: int) -> Encoding:
-        """How items of an unknown element are written: Implicit VR LE by the Standard, explicit by some writers."""
-        explicit = value + 14 <= end and self.data[value : value + 4] == _ITEM_TAG and says_vr(self.data, value + 8)
-        return EXPLICIT_LITTLE_ENDIAN if explicit else IMPLICIT_LITTLE_ENDIAN
 
     def _read_large(self, head: Head, value: int, length: int, place: Place, dataset: dict[str, Any]) -> int:
         """A value beyond the threshold, or one of undefined length."""

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from app.dicom.file_meta import says_vr
 from app.dicom.json_model import EMITTERS, EMITTERS_BIG_ENDIAN, Emitter, remembering
 from app.dicom.vr_lookup import (
     LONG_VRS,
@@ -128,6 +129,13 @@ class Encoding:
 IMPLICIT_LITTLE_ENDIAN = Encoding(implicit=True, big_endian=False)
 EXPLICIT_LITTLE_ENDIAN = Encoding(implicit=False, big_endian=False)
 EXPLICIT_BIG_ENDIAN = Encoding(implicit=False, big_endian=True)
+ITEM_TAG = b"\xfe\xff\x00\xe0"
+
+
+def inner_encoding(data: memoryview, value: int, end: int) -> Encoding:
+    """How items of an unknown element are written: Implicit VR LE by the Standard, explicit by some writers."""
+    explicit = value + 14 <= end and data[value : value + 4] == ITEM_TAG and says_vr(data, value + 8)
+    return EXPLICIT_LITTLE_ENDIAN if explicit else IMPLICIT_LITTLE_ENDIAN
 
 
 class Place:
@@ -135,9 +143,10 @@ class Place:
 
     encodings  codecs of its texts; they change when it declares its own
     ended      set when its end was found before `end`
+    highest    of the keys that were read
     """
 
-    __slots__ = ("delimited", "depth", "encoding", "encodings", "end", "ended", "prefix")
+    __slots__ = ("delimited", "depth", "encoding", "encodings", "end", "ended", "highest", "prefix")
 
     def __init__(
         self, encoding: Encoding, encodings: Sequence[str], prefix: str, depth: int, end: int, *, delimited: bool
@@ -149,3 +158,4 @@ class Place:
         self.end = end
         self.delimited = delimited
         self.ended = False
+        self.highest = ""

@@ -90,7 +90,7 @@ class _SlowReader:
         if place.depth > reader.limits.max_depth:
             raise MalformedDicom(f"sequences nested deeper than {reader.limits.max_depth}")
         dataset: dict[str, Any] = {}
-        first_pending = reader.pending()
+        first_pending = len(reader.pending)
         # Of several elements with one tag the last counts. In tag order, so that the character set is known before texts.
         elements = {int(element.tag): element for element in found}
         for tag in sorted(elements):

@@ -33,6 +33,7 @@ from app.dicom.file_meta import FileMeta, read_file_meta, says_vr, settled_file_
 from app.dicom.frame_index import build_frame_index
 from app.dicom.instance import ParsedInstance
 from app.dicom.json_model import to_json_text
+from app.dicom.known_headers import KnownHeaders
 from app.dicom.layout import image_pixel_of
 from app.dicom.parse_limits import ParseLimits
 from app.dicom.transfer_syntaxes import Family, TransferSyntax, transfer_syntax
@@ -48,13 +49,18 @@ class NotQuick(DicomError):
 
 
 def parse_instance(
-    data: bytes | memoryview, limits: ParseLimits = _DEFAULT_LIMITS, *, quick: bool = False
+    data: bytes | memoryview,
+    limits: ParseLimits = _DEFAULT_LIMITS,
+    *,
+    quick: bool = False,
+    known_headers: KnownHeaders | None = None,
 ) -> ParsedInstance:
     """The instance in a whole file.
 
     data  bytes, or a memoryview over a mapped file: values of bulkdata and pixel data are not touched, but for the item
           headers of encapsulated pixel data (and the first and last bytes of fragments that no table describes)
     quick raise NotQuick where reading takes more than one fast pass: the caller then reads elsewhere, in a thread say
+    known_headers  what was read of instances of the same series; nothing else depends on it but time
 
     Raises NotDicom, TruncatedDicom, MalformedDicom, UnsupportedTransferSyntax; nothing else, whatever the bytes.
     """
@@ -68,8 +74,11 @@ def parse_instance(
         view, offset = memoryview(inflate_data_set(view[offset:], limits)), 0
     encoding = _encoding_of(view, offset, syntax)
     reader = DataSetReader(view, limits)
+    known = None
+    if known_headers is not None and isinstance(data, bytes) and view.obj is data:
+        known = known_headers.header_for(data, offset, encoding, limits)
     try:
-        dataset = reader.read_top_level(offset, encoding)
+        dataset = reader.read_top_level(offset, encoding, known.read if known else None)
     except Odd as oddity:
         if quick:
             raise NotQuick("the data set is odd") from oddity

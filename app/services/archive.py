@@ -7,6 +7,7 @@ from app.blobs.base import BlobStore
 from app.db.engine import Database
 from app.db.ingest import DuplicatePolicy
 from app.dicom.header import ParseLimits
+from app.dicom.known_headers import KnownHeaders
 from app.services.codec_threads import CodecThreads
 from app.services.derived_cache import DerivedCache
 from app.services.row_queue import RowQueue
@@ -31,7 +32,7 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Archive:
     """The first argument of every service. `codec_threads` runs what moves pixels, away from the event loop; `cache` keeps what
-    was worked out from stored bytes; `rows` is the way of new instances into the database.
+    was worked out from stored bytes; `rows` is the way of new instances into the database; `known_headers` is for the event loop.
     """
 
     db: Database
@@ -42,3 +43,4 @@ class Archive:
     limits: Limits = field(default_factory=Limits)
     cache: DerivedCache = field(default_factory=DerivedCache)
     rows: RowQueue = field(default_factory=RowQueue)
+    known_headers: KnownHeaders = field(default_factory=KnownHeaders)

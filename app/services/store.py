@@ -14,7 +14,7 @@ from app.blobs.base import BlobWriter
 from app.blobs.keys import instance_key
 from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_digests
 from app.dicom import store_status
-from app.dicom.header import NotQuick, ParseLimits, parse_instance, read_file_meta
+from app.dicom.header import NotQuick, parse_instance, read_file_meta
 from app.dicom.instance import DicomJson, InstanceRecord, ParsedInstance
 from app.dicom.references import InstanceRef, StudyRef
 from app.dicom.store_status import StoreStatus
@@ -180,7 +180,7 @@ class Intake:
     async def _examine(self, writer: BlobWriter, position: int, remarks: Remarks) -> _Candidate | None:
         contents = await writer.contents()
         try:
-            parsed = await _parse(contents, self.archive.limits.parse)
+            parsed = await _parse(contents, self.archive)
         except DicomError as error:
             refusal = refusal_of(error)
             meta = read_file_meta(contents)
@@ -315,11 +315,12 @@ class Intake:
             )
 
 
-async def _parse(contents: bytes | memoryview, limits: ParseLimits) -> ParsedInstance:
+async def _parse(contents: bytes | memoryview, archive: Archive) -> ParsedInstance:
     """On the event loop where that takes well under a millisecond, as for nearly all files; else in a thread."""
+    limits = archive.limits.parse
     if len(contents) <= INLINE_PARSE_BYTES:
         with suppress(NotQuick):
-            return parse_instance(contents, limits, quick=True)
+            return parse_instance(contents, limits, quick=True, known_headers=archive.known_headers)
     return await asyncio.to_thread(parse_instance, contents, limits)
 
 
