@@ -57,7 +57,6 @@ _SQLITE_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _SQLITE_UNAVAILABLE = _SQLITE_BUSY | {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_INTERRUPT,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_PERM,
@@ -81,6 +80,7 @@ class Database:
     dialect: Dialect
     searchable: tuple[AttributePath, ...] = ()
     busy_timeout: float = 30.0
+    statement_timeout: float = 60.0
     write_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     writer: Engine | None = None
     write_thread: ThreadPoolExecutor | None = None
@@ -112,12 +112,13 @@ async def open_database(
             "sqlite",
             tuple(searchable),
             lock_timeout,
+            statement_timeout,
             writer=_sqlite_writer(parsed, lock_timeout),
             write_thread=ThreadPoolExecutor(1, thread_name_prefix="sqlite-write"),
         )
     engine = _postgresql_engine(parsed, pool_size, pool_timeout, statement_timeout, lock_timeout, connect_timeout)
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-    db = Database(engine, reader, "postgresql", tuple(searchable), lock_timeout)
+    db = Database(engine, reader, "postgresql", tuple(searchable), lock_timeout, statement_timeout)
     try:
         async with reading(db) as connection:
             await connection.execute(text("SELECT 1"))
@@ -354,6 +355,8 @@ def _named(error: BaseException) -> GantryError | None:
     code = _sqlite_code(error)
     if code == sqlite3.SQLITE_FULL:
         return OutOfSpace("the database has no room left")
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return DatabaseUnavailable("the database did not answer in time")
     if code in _SQLITE_UNAVAILABLE:
         return DatabaseUnavailable("the database cannot be used at the moment")
     if code == sqlite3.SQLITE_ERROR and "no such table" in str(error):

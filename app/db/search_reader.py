@@ -2,7 +2,8 @@
 
 On SQLite a statement that finds little takes less time than reaching a thread, so each begins where it is asked for. One that
 has gone a certain way without coming to its end is broken off and begun again in a thread, on a connection of its own; its like
-go there at once for a while. On PostgreSQL the driver is handed the text itself, as in app.db.point_query.
+go there at once for a while, and are broken off for good when their time is over. On PostgreSQL the driver is handed the text
+itself, as in app.db.point_query.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ Row = tuple[Any, ...]
 # What a statement may take on the event loop, in seconds of processor time, and of waiting for the disk; looked at every so
 # many instructions of SQLite's machine.
 _BRIEF, _BRIEF_WAIT, _STRIDE = 0.002, 0.02, 1000
+_LONG_STRIDE = 100_000
 # For how long, in seconds, and of how many statements it is remembered that they took longer.
 _REMEMBERED, _MAX_LONG = 60.0, 1024
 _ELSEWHERE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT}
@@ -42,9 +44,10 @@ async def rows_of(db: Database, statement: Sql) -> list[Row]:
 class SqliteReader:
     """Connections to one file: one of the event loop, those of threads as many as are in use at the same time."""
 
-    def __init__(self, path: str, busy_timeout: float) -> None:
+    def __init__(self, path: str, busy_timeout: float, statement_timeout: float) -> None:
         self._path = path
         self._busy_timeout = busy_timeout
+        self._statement_timeout = statement_timeout
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._is_closed = False
@@ -88,6 +91,8 @@ class SqliteReader:
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         connection = connection or self._connect(self._busy_timeout)
+        end = perf_counter() + self._statement_timeout
+        connection.set_progress_handler(lambda: perf_counter() > end, _LONG_STRIDE)
         try:
             return look_up(connection, statement.text, statement.values)
         finally:
@@ -121,7 +126,7 @@ def _reader(db: Database) -> SqliteReader:
     engine = db.engine.sync_engine
     reader = _readers.get(engine)
     if reader is None:
-        reader = _readers[engine] = SqliteReader(str(engine.url.database), db.busy_timeout)
+        reader = _readers[engine] = SqliteReader(str(engine.url.database), db.busy_timeout, db.statement_timeout)
         event.listen(engine, "engine_disposed", _closing(reader), once=True)
     return reader
 

@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import text
 
 from app.db import search_reader
-from app.db.engine import Database, reading, transact
+from app.db.engine import Database, close_database, open_database, reading, transact
 from app.db.search import search
 from app.db.search_reader import rows_of
 from app.db.sql_text import Sql, all_of, is_any, numbered, one_of, sql
 from app.dicom.matching import Level, SearchQuery
+from app.errors import DatabaseUnavailable
 from tests.support.archive import dataset, instance, store
 from tests.support.databases import StatementCounter
 
@@ -47,6 +48,19 @@ async def test_what_takes_long_goes_on_in_a_thread(
     for _ in range(2):
         with statement_counter.counting(2):  # forgotten, and tried again
             assert await rows_of(db, sql(_COUNTING + "  ", 300_000)) == [(300_000,)]
+
+
+async def test_nothing_takes_for_ever(database_url: str) -> None:
+    for_ever = sql(_COUNTING + " ", 2**31 - 1)
+    db = await open_database(database_url, statement_timeout=0.3)
+    try:
+        for _ in range(2):
+            with pytest.raises(DatabaseUnavailable):
+                await rows_of(db, for_ever)
+        assert await rows_of(db, sql("SELECT count(*) FROM studies")) == [(0,)]
+        assert await rows_of(db, sql(_COUNTING, 10)) == [(10,)]
+    finally:
+        await close_database(db)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
