@@ -31,7 +31,7 @@ SYNC_THREADS = 16
 READ_THREADS = 16
 READ_AT_ONCE = 1024 * 1024  # bytes that are copied from the page cache faster than a thread is reached
 OPEN_FILES = 1024
-OPEN_AT_ONCE = 16  # of a series: reaching a thread takes longer than opening a file
+OPEN_AT_ONCE, OPEN_BYTES = 16, 8 * 1024 * 1024  # of a series: reaching a thread takes longer than opening a file
 MERGE_GAP = 16 * 1024  # reading over a gap of this size costs no more than another read
 MERGE_BYTES = 8 * 1024 * 1024
 
@@ -90,15 +90,15 @@ class LocalBlobStore(BlobStore):
     async def pieces_each(
         self, blobs: Sequence[tuple[str, int]]
     ) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
-        keys = deque(key for key, _ in blobs)
+        waiting = deque(blobs)
         in_memory = False
-        while keys:
-            if (one := self._at_hand(keys[0], opening=in_memory)) is not None:
+        while waiting:
+            if (one := self._at_hand(waiting[0][0], opening=in_memory)) is not None:
                 in_memory = True
-                keys.popleft()
+                waiting.popleft()
                 yield one
                 continue
-            group = [keys.popleft() for _ in range(min(len(keys), OPEN_AT_ONCE))]
+            group = _next_to_open(waiting)
             found = await in_thread(self._reads, self._open_all, group)
             in_memory = all(isinstance(one, FileSlice) and one.in_memory for one in found)
             for key in group:
@@ -268,6 +268,17 @@ class _LocalWriter(SpoolWriter):
 
         await self._publishing.publish(complete, self.size)
         self._file = None
+
+
+def _next_to_open(waiting: deque[tuple[str, int]]) -> list[str]:
+    """Keys of a few small blobs, or of one large one: what is opened is what will soon be sent."""
+    key, total = waiting.popleft()
+    group = [key]
+    while waiting and len(group) < OPEN_AT_ONCE and total + waiting[0][1] <= OPEN_BYTES:
+        key, size = waiting.popleft()
+        group.append(key)
+        total += size
+    return group
 
 
 def _is_small_in_memory(file: OpenFile) -> bool:

@@ -36,7 +36,7 @@ def test_a_folder(tmp_path: Path, form: str) -> None:
     assert isinstance(store, LocalBlobStore)
     assert store.root == folder
     assert store.spool.path.is_dir()
-    assert (store.sync, store.spool.min_free_bytes) == (False, 7)
+    assert (store.tree.sync, store.spool.min_free_bytes) == (False, 7)
     assert not (tmp_path / "spool").exists(), "a folder has its own spool, on its own disk"
 
 
