@@ -143,6 +143,8 @@ instances = Table(
     Column("blob_key", Code, nullable=False, unique=True),
     Column("size", BigInteger, nullable=False),
     Column("digest", Code, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    # The large ones last: SQLite reaches a column by way of all pages of those before it.
     # app.dicom.layout.InstanceLayout as JSON text: where the data set and the pixel data are, what a frame looks like.
     Column("layout", LargeBinary, nullable=False),
     # Packed by app.dicom.frame_index / app.dicom.bulkdata; never compressed by the server: they are read by slices.
@@ -150,7 +152,6 @@ instances = Table(
     Column("bulkdata", LargeBinary, nullable=False),
     # zstd of the prepared metadata text (app.dicom.instance.ParsedInstance.json).
     Column("metadata", LargeBinary, nullable=False),
-    Column("created_at", Instant, nullable=False),
     # DICOM JSON text of the attributes that a search returns by default, so that it need not unpack the metadata (UTF-8).
     # NULL: unknown, read the metadata.
     Column("attributes", LargeBinary),
