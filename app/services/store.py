@@ -299,7 +299,8 @@ class Intake:
                 if result.surplus_blob_key:
                     await self.archive.blobs.delete(result.surplus_blob_key)
             replaced = [result.replaced_blob_key for result in results if result.replaced_blob_key]
-            await record_tombstones(self.archive.blobs, replaced, "replaced")
+            if replaced:
+                await record_tombstones(self.archive.blobs, replaced, "replaced")
         except Unavailable as error:
             log.warning("store.tidy_failed", error=str(error))
 
