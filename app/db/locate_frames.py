@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Integer, LargeBinary, Select, bindparam, c
 
 from app.db.engine import Database
 from app.db.locate import InstanceLocation, keys_of, looked_up, raise_missing, select_one
-from app.db.point_query import Locked, at_one_moment, first_row
+from app.db.point_query import Locked, Moment, at_one_moment, first_row
 from app.db.tables import instances
 from app.dicom.frame_index import HEAD_SIZE, PartialIndex
 from app.dicom.references import InstanceRef
@@ -50,7 +50,8 @@ async def locate_frames(db: Database, ref: InstanceRef, numbers: Sequence[int]) 
 
 def _read_in_place(db: Database, ref: InstanceRef, runs: Sequence[EntryRun]) -> Located | None:
     """Of SQLite, without waiting. Raises Locked, DatabaseUnavailable."""
-    with at_one_moment(db) as moment:
+
+    def look(moment: Moment) -> Located | None:
         row = moment.first_row(_INSTANCE_AND_SMALL_INDEX, keys_of(ref))
         if row is None:
             return None
@@ -58,7 +59,9 @@ def _read_in_place(db: Database, ref: InstanceRef, runs: Sequence[EntryRun]) -> 
         if index is None:
             with moment.open_value(instances.c.frame_index, location.id) as value:
                 index = _read_parts(value, runs)
-    return location, index
+        return location, index
+
+    return at_one_moment(db, look)
 
 
 async def _cut_out(db: Database, ref: InstanceRef, runs: Sequence[EntryRun]) -> Located | None:

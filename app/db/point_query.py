@@ -8,10 +8,10 @@ PostgreSQL, 0.4.
 
 import functools
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Column, Engine, Select, event, make_url
@@ -20,6 +20,7 @@ from app.db.engine import Database, Dialect, database_errors, reading
 from app.db.sql_text import Sql
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 # Of each SQLite engine, until it is disposed of.
 _connections: WeakKeyDictionary[Engine, sqlite3.Connection] = WeakKeyDictionary()
@@ -40,8 +41,8 @@ async def few_rows(db: Database, statement: Select[Any], values: Mapping[str, An
     """
     sql, parameters = as_text(statement, values, db.dialect)
     if db.dialect == "sqlite":
-        with suppress(Locked), at_once(db) as connection:
-            return look_up(connection, sql, parameters)
+        with suppress(Locked):
+            return at_once(db, lambda connection: look_up(connection, sql, parameters))
     async with reading(db) as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         if db.dialect == "sqlite":
@@ -53,36 +54,39 @@ class Locked(Exception):
     """The SQLite database cannot be read without waiting."""
 
 
-@contextmanager
-def at_once(db: Database) -> Iterator[sqlite3.Connection]:
-    """The connection of SQLite for look-ups where they are asked for. Raises Locked, DatabaseUnavailable."""
+def at_once(db: Database, look: Callable[[sqlite3.Connection], T]) -> T:
+    """With the connection of SQLite for look-ups where they are asked for. Raises Locked, DatabaseUnavailable."""
     engine = db.engine.sync_engine
+    try:
+        connection = _connections.get(engine)
+        if connection is None:
+            connection = _connections[engine] = _open(engine)
+        return look(connection)
+    except sqlite3.Error as error:
+        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _BUSY:
+            raise Locked from error
+        failure = error
     with database_errors():
-        try:
-            connection = _connections.get(engine)
-            if connection is None:
-                connection = _connections[engine] = _open(engine)
-            yield connection
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in _BUSY:
-                raise Locked from error
-            raise
+        raise failure
+    raise failure  # only where that is a fault of ours
 
 
-@contextmanager
-def at_one_moment(db: Database) -> Iterator["Moment"]:
+def at_one_moment(db: Database, look: Callable[["Moment"], T]) -> T:
     """Several look-ups in one state of a SQLite database. Raises Locked, DatabaseUnavailable."""
-    with at_once(db) as connection:
+
+    def look_within(connection: sqlite3.Connection) -> T:
         connection.execute("BEGIN")
         try:
-            yield Moment(connection)
+            return look(Moment(connection))
         finally:
             connection.execute("ROLLBACK")
+
+    return at_once(db, look_within)
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What `at_one_moment` gives. Nothing may be awaited before it ends: the connection is everybody's."""
+    """What `at_one_moment` gives."""
 
     connection: sqlite3.Connection
 

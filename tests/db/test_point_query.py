@@ -14,7 +14,7 @@ from app.db.deletion import delete
 from app.db.engine import Database, close_database, open_database
 from app.db.locate import locate_instance
 from app.db.locate_frames import locate_frames
-from app.db.point_query import at_one_moment, few_rows, first_row
+from app.db.point_query import Moment, at_one_moment, few_rows, first_row
 from app.db.search import search
 from app.db.search_reader import rows_of
 from app.db.sql_text import sql
@@ -91,7 +91,8 @@ async def test_a_locked_database_is_waited_for_elsewhere(filled: Database) -> No
 async def test_a_value_belongs_to_the_row_that_was_read(filled: Database) -> None:
     statement = select(instances.c.id, instances.c.digest).order_by(instances.c.id)
     with closing(sqlite3.connect(str(filled.engine.url.database), isolation_level=None)) as other:
-        with at_one_moment(filled) as moment:
+
+        def change(moment: Moment) -> int:
             row = moment.first_row(statement, {})
             assert row is not None
             with moment.open_value(instances.c.frame_index, row[0]) as value:
@@ -100,10 +101,16 @@ async def test_a_value_belongs_to_the_row_that_was_read(filled: Database) -> Non
             assert moment.first_row(statement, {}) == row
             with moment.open_value(instances.c.frame_index, row[0]) as value:
                 assert value.read() == before != b"\0"
-        with at_one_moment(filled) as moment:
-            assert moment.first_row(statement, {}) == (row[0], "other")
-            with moment.open_value(instances.c.frame_index, row[0]) as value:
+            return int(row[0])
+
+        row_id = at_one_moment(filled, change)
+
+        def see(moment: Moment) -> None:
+            assert moment.first_row(statement, {}) == (row_id, "other")
+            with moment.open_value(instances.c.frame_index, row_id) as value:
                 assert value.read() == b"\0"
+
+        at_one_moment(filled, see)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -126,8 +133,8 @@ async def test_connections_end_with_the_database(database_url: str) -> None:
 async def test_readers_cannot_write(filled: Database) -> None:
     await first_row(filled, _SERIES, {"study": "1.2"})
     await rows_of(filled, sql("SELECT id FROM series"))
-    with point_query.at_once(filled) as connection, pytest.raises(sqlite3.OperationalError):
-        point_query.look_up(connection, "DELETE FROM series", ())
+    with pytest.raises((sqlite3.OperationalError, DatabaseUnavailable), match=r"readonly|used at the moment"):
+        point_query.at_once(filled, lambda connection: point_query.look_up(connection, "DELETE FROM series", ()))
     reader = search_reader._readers[filled.engine.sync_engine]
     for read in (reader.rows, reader.rows_in_thread):
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
