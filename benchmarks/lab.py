@@ -18,6 +18,7 @@ LIMIT_PATHS = 8  # of a probe: so many of our answers are given to nginx
 LIMIT_BYTES = 256 * 1024 * 1024
 ONCE_SECONDS = 2.0  # what takes longer is timed once
 LARGE = 2 * 1024 * 1024  # bytes of an answer from which on a few connections fill the machine
+WHOLE_SERIES = 64 * 1024 * 1024  # bytes from which on wrk, which reads 8 KiB at a time, is slower than the servers
 
 PeerProbe = Callable[[Server], Probe]
 
@@ -139,19 +140,23 @@ def first_answer(server: Server, probe: Probe) -> Answer:
 
 def _alone(server: Server, probe: Probe, answer: Answer, seconds: float) -> Work:
     """One client."""
-    if answer.seconds > SLOW_SECONDS:
+    if _is_for_one(answer):
         return get_one_by_one(server, probe, seconds=seconds)
     return get_under_load(server, probe, connections=1, seconds=seconds, closes=answer.closes)
 
 
 def loaded_work(server: Server, probe: Probe, answer: Answer, seconds: float, connections: int) -> Callable[[], Work]:
-    """Many clients; a few where answers are large, one where they take long."""
-    if answer.seconds > SLOW_SECONDS:
+    """Many clients; a few where answers are large, one where they take long or are whole series."""
+    if _is_for_one(answer):
         return lambda: get_one_by_one(server, probe, seconds=seconds)
     # Each connection gets to its end more than once, or there would be nothing to count.
     most = max(1, int(seconds / max(answer.seconds, 0.001) / 2))
     many = min(connections, most) if len(answer.body) < LARGE else min(connections, most, 4)
     return lambda: get_under_load(server, probe, connections=many, seconds=seconds, closes=answer.closes)
+
+
+def _is_for_one(answer: Answer) -> bool:
+    return answer.seconds > SLOW_SECONDS or len(answer.body) > WHOLE_SERIES
 
 
 def failed(case: str, server: str, unit: str, error: BaseException) -> Measurement:
