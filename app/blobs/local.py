@@ -94,7 +94,7 @@ class LocalBlobStore(BlobStore):
         in_memory = False
         while waiting:
             if (one := self._at_hand(waiting[0][0], opening=in_memory)) is not None:
-                in_memory = True
+                in_memory = one.in_memory
                 waiting.popleft()
                 yield one
                 continue
@@ -110,7 +110,7 @@ class LocalBlobStore(BlobStore):
                     yield _failing(opened)
 
     def _at_hand(self, key: str, *, opening: bool) -> FileSlice | None:
-        """A whole small file that is in memory; None if it is not, or not open and not to be opened: then a thread sees to it.
+        """A whole file that is open, or can be opened here; None where a thread has to.
 
         `opening` where the file before was in memory: then this one lies there too, and is opened faster than a thread is reached.
         """
@@ -123,7 +123,7 @@ class LocalBlobStore(BlobStore):
             except (BlobNotFound, BlobStoreUnavailable, ValueError):
                 return None
             self._files.keep(key, file)
-        return FileSlice(file, 0, file.size, in_memory=True) if _is_small_in_memory(file) else None
+        return FileSlice(file, 0, file.size, in_memory=_is_small_in_memory(file))
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         validate_range(offset, length)
