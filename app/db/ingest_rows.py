@@ -14,17 +14,18 @@ import zstandard
 from app.dicom.attributes import (
     instance_columns,
     searchable_values,
-    series_attributes,
-    study_attributes,
 )
 from app.dicom.bulkdata import pack_bulkdata
 from app.dicom.comparable_text import bounded
 from app.dicom.instance import InstanceRecord
+from app.dicom.known_levels import KnownLevel
 from app.dicom.layout import layout_of
 from app.dicom.matching import AttributePath, Level
 from app.dicom.references import InstanceRef
 
 Values = tuple[tuple[str, str], ...]  # (path, value) rows of attribute_values for one owner
+
+_studies, _series = KnownLevel(Level.STUDY), KnownLevel(Level.SERIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def _prepare_one(
     return PreparedRecord(
         record,
         columns,
-        study_attributes(parsed.dataset),
-        series_attributes(parsed.dataset),
+        _studies.attributes(parsed.dataset),
+        _series.attributes(parsed.dataset),
         values_at(Level.INSTANCE, parsed.dataset, searchable),
     )
 
@@ -85,7 +86,7 @@ def merge_attributes(known: Mapping[str, Any], later: Iterable[Mapping[str, Any]
     merged = dict(known)
     last: Mapping[str, Any] = {}
     for attributes in later:
-        if attributes == last:  # as the instances of a series mostly agree
+        if attributes is last or attributes == last:  # as the instances of a series mostly agree
             continue
         last = attributes
         for tag, element in attributes.items():

@@ -38,6 +38,7 @@ __all__ = [
     "is_indexable",
     "keyword_path",
     "level_of",
+    "level_tags",
     "private_creator_tag",
     "real_tags",
     "searchable_values",
@@ -56,6 +57,7 @@ __all__ = [
 MAX_VALUES_PER_PATH = 64
 # A study or series row is read by every search that finds it: sequences and texts beyond this are left to the metadata.
 MAX_ATTRIBUTE_BYTES = 65_536
+_FEW_TAGS = 1_000  # data sets of more are not remembered
 
 # Standard attributes by tag, from the data dictionary of PS3.6. "US or SS" counts as its first.
 VRS: MappingProxyType[str, str] = MappingProxyType({f"{tag:08X}": entry[0][:2] for tag, entry in STANDARD.items()})
@@ -232,14 +234,13 @@ def series_attributes(dataset: DicomJson) -> dict[str, Any]:
 
 def _attributes(dataset: DicomJson, level: Level) -> dict[str, Any]:
     chosen = {}
-    for tag in sorted(dataset):
-        if _is_kept(tag, level):
-            element = dataset[tag]
-            if not _is_plain(element):
-                element = without_bulkdata(element)
-                if element is None or _is_large(element):
-                    continue
-            chosen[tag] = element
+    for tag in level_tags(dataset, level):
+        element = dataset[tag]
+        if not _is_plain(element):
+            element = without_bulkdata(element)
+            if element is None or _is_large(element):
+                continue
+        chosen[tag] = element
     return chosen
 
 
@@ -254,9 +255,15 @@ def _is_plain(element: Any) -> bool:
     return type(value) is int or (type(value) is str and len(value) < 100)
 
 
-@lru_cache(maxsize=8192)
-def _is_kept(tag: str, level: Level) -> bool:
-    return (level_of(tag) is level or tag == _TIMEZONE) and tag not in COMPUTED
+def level_tags(dataset: DicomJson, level: Level) -> tuple[str, ...]:
+    """The tags of attributes that are kept of a study or series, ascending."""
+    tags = tuple(dataset)
+    return (_level_tags if len(tags) <= _FEW_TAGS else _level_tags.__wrapped__)(tags, level)
+
+
+@lru_cache(maxsize=128)  # the instances of a series have the same tags
+def _level_tags(tags: tuple[str, ...], level: Level) -> tuple[str, ...]:
+    return tuple(sorted(t for t in tags if (level_of(t) is level or t == _TIMEZONE) and t not in COMPUTED))
 
 
 def without_bulkdata(element: Any) -> dict[str, Any] | None:

@@ -73,30 +73,58 @@ def layout_of(parsed: ParsedInstance) -> InstanceLayout:
 
 def image_pixel_of(parsed: ParsedInstance) -> ImagePixel | None:
     """None where Rows or Columns are missing: no frames then."""
+    keyword = parsed.pixel_data.keyword if parsed.pixel_data else "PixelData"
+    texts = tuple(map(parsed.text, _IMAGE_PIXEL_TAGS))
+    make = _image_pixel if sum(map(len, texts)) <= _SHORT else _image_pixel.__wrapped__
+    return make(keyword, *texts)
 
-    def number(tag: str, default: int = 0) -> int:
-        try:
-            return int(float(parsed.text(tag) or default))
-        except (ValueError, OverflowError):
-            return default
 
-    rows, columns = number("00280010"), number("00280011")
+_SHORT = 256  # characters of all; what is longer is not remembered
+
+
+_IMAGE_PIXEL_TAGS = (
+    "00280010", "00280011", "00280002", "00280004", "00280006", "00280100", "00280101", "00280102", "00280103",
+    "00280008",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _image_pixel(
+    keyword: str,
+    rows_text: str,
+    columns_text: str,
+    samples: str,
+    photometric: str,
+    planar: str,
+    allocated: str,
+    stored: str,
+    high: str,
+    representation: str,
+    frames: str,
+) -> ImagePixel | None:
+    rows, columns = _number(rows_text), _number(columns_text)
     if rows <= 0 or columns <= 0:
         return None
-    keyword = parsed.pixel_data.keyword if parsed.pixel_data else "PixelData"
     # Float images have no Bits Stored (PS3.3 C.7.6.24); test files exist without Bits Allocated.
     default_bits = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(keyword, 8)
-    bits_allocated = number("00280100", default_bits) or default_bits
-    bits_stored = number("00280101", bits_allocated) or bits_allocated
+    bits_allocated = _number(allocated, default_bits) or default_bits
+    bits_stored = _number(stored, bits_allocated) or bits_allocated
     return ImagePixel(
         rows=rows,
         columns=columns,
-        samples_per_pixel=number("00280002", 1) or 1,
-        photometric_interpretation=parsed.text("00280004").strip().upper(),
-        planar_configuration=number("00280006"),
+        samples_per_pixel=_number(samples, 1) or 1,
+        photometric_interpretation=photometric.strip().upper(),
+        planar_configuration=_number(planar),
         bits_allocated=bits_allocated,
         bits_stored=bits_stored,
-        high_bit=number("00280102", bits_stored - 1),
-        pixel_representation=number("00280103"),
-        number_of_frames=max(1, number("00280008", 1)),
+        high_bit=_number(high, bits_stored - 1),
+        pixel_representation=_number(representation),
+        number_of_frames=max(1, _number(frames, 1)),
     )
+
+
+def _number(text: str, default: int = 0) -> int:
+    try:
+        return int(float(text or default))
+    except (ValueError, OverflowError):
+        return default
