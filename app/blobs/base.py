@@ -38,6 +38,10 @@ class BlobWriter(ABC):
     async def digest(self) -> str:
         """Lower-case hexadecimal SHA-256 of all bytes written so far."""
 
+    def head(self, length: int) -> bytes | None:
+        """The first `length` bytes, or all if there are fewer; None where they are not in memory."""
+        return None
+
     @abstractmethod
     async def contents(self) -> "bytes | memoryview":
         """A read-only view of all bytes written so far (in memory, or a mapped file), valid until commit or cancel."""

@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.blobs.base import BlobWriter, KeyOf
+from app.blobs.held_bytes import HeldBytes, Piece
 from app.blobs.keys import validate_key
 from app.blobs.threads import in_thread, settled
 from app.errors import BlobStoreUnavailable, GantryError, OutOfSpace
 
 MEMORY_LIMIT = 1024 * 1024  # bytes of a blob held before they go to its spool file
 FILE_MODE = 0o640  # patients' data: nothing for others
-_WORTH_A_REFERENCE = 64 * 1024  # a smaller piece would keep a chunk of the request alive that is many times its size
 _HASH_INLINE = 64 * 1024  # hashing this much takes less time than changing to a thread and back
 _SUFFIX = ".part"
+_AT_ONCE = 512  # pieces of one system call, which takes 1024 (IOV_MAX)
 # EFBIG: a limit of the file system or of the process on the size of one file.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -91,12 +92,15 @@ class SpoolFile:
     def fileno(self) -> int:
         return self._file.fileno()
 
-    def append(self, data: bytes | bytearray) -> None:
-        with memoryview(data) as view:
-            written = 0
-            while written < len(view):
-                written += self._file.write(view[written:])
-        self.size += written
+    def append(self, pieces: Sequence[Piece]) -> None:
+        waiting = list(pieces)
+        while waiting:
+            written = os.writev(self._file.fileno(), waiting[:_AT_ONCE])
+            self.size += written
+            while waiting and written >= len(waiting[0]):
+                written -= len(waiting.pop(0))
+            if written:
+                waiting[0] = memoryview(waiting[0])[written:]
 
     def map(self) -> memoryview:
         """A read-only view of all that was written, valid until `close`. There must be something."""
@@ -153,31 +157,6 @@ def _is_unused(path: Path) -> bool:
     return True
 
 
-class _Held:
-    """Bytes in memory, in the pieces that they came in until somebody wants them whole. Not for several threads at a time."""
-
-    __slots__ = ("_pieces", "size")
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes | memoryview] = []
-        self.size = 0
-
-    def add(self, piece: memoryview) -> None:
-        """Copied, unless it is a large part of something that cannot change."""
-        lasts = type(piece.obj) is bytes and len(piece) >= _WORTH_A_REFERENCE
-        self._pieces.append(piece if lasts else piece.tobytes())
-        self.size += len(piece)
-
-    def whole(self) -> bytes:
-        if len(self._pieces) != 1 or not isinstance(self._pieces[0], bytes):
-            self._pieces = [b"".join(self._pieces)]
-        return bytes(self._pieces[0])  # itself, not a copy
-
-    def clear(self) -> None:
-        self._pieces = []
-        self.size = 0
-
-
 class SpoolWriter(BlobWriter):
     """A writer whose blob is published by a subclass.
 
@@ -189,7 +168,7 @@ class SpoolWriter(BlobWriter):
         self.size = 0
         self._folder = folder
         self._pool = pool
-        self._held = _Held()
+        self._held = HeldBytes()
         self._hash = hashlib.sha256()
         self._hashed = 0  # bytes of those held that the hash has seen
         self._file: SpoolFile | None = None
@@ -219,6 +198,10 @@ class SpoolWriter(BlobWriter):
         else:
             self._hash_held()
         return self._hash.hexdigest()
+
+    def head(self, length: int) -> bytes | None:
+        self._require_open()
+        return self._held.head(length) if self._file is None else None
 
     async def contents(self) -> bytes | memoryview:
         self._require_open()
@@ -304,9 +287,9 @@ class SpoolWriter(BlobWriter):
         return validate_key(key(self._hash.hexdigest()))
 
     def _hash_held(self) -> None:
-        held = self._held.whole()
-        self._hash.update(memoryview(held)[self._hashed :] if self._hashed else held)
-        self._hashed = len(held)
+        for piece in self._held.behind(self._hashed):
+            self._hash.update(piece)
+        self._hashed = self._held.size
 
     def _flush(self) -> SpoolFile:
         """All bytes are hashed and in the spool file, which is made if need be."""
@@ -315,7 +298,7 @@ class SpoolWriter(BlobWriter):
             self._file = self._folder.new_file()
         if self._held.size:
             self._hash_held()
-            self._file.append(self._held.whole())
+            self._file.append(self._held.pieces)
             self._held.clear()
             self._hashed = 0
         return self._file

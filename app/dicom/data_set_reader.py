@@ -56,9 +56,9 @@ class DataSetReader:
     extended     Extended Offset Table and its lengths: (offset, length) of the values by tag
     """
 
-    def __init__(self, data: memoryview, limits: ParseLimits) -> None:
-        self.data = data
-        self.limits = limits
+    def __init__(self, data: memoryview, limits: ParseLimits, size: int | None = None) -> None:
+        self.data, self.limits = data, limits
+        self._size = len(data) if size is None else size  # where pixel data may end: the rest need not be in `data`
         self.bulkdata: list[BulkdataItem] = []
         self.pixel_data: PixelData | None = None
         self.fragments: Fragments | None = None
@@ -388,7 +388,7 @@ class DataSetReader:
             self.pixel_data = PixelData(keyword, vr, value, None, end)
         else:
             end = value + length
-            if end > len(self.data):
+            if end > self._size:
                 raise self._cut(end)
             if length == 0:
                 dataset[key] = {"vr": vr}  # nothing to point to, and no frames

@@ -39,7 +39,7 @@ from app.dicom.parse_limits import ParseLimits
 from app.dicom.transfer_syntaxes import Family, TransferSyntax, transfer_syntax
 from app.errors import DicomError, MalformedDicom, TruncatedDicom
 
-__all__ = ["FileMeta", "NotQuick", "ParseLimits", "inflate_data_set", "parse_instance", "read_file_meta"]
+__all__ = ["FileMeta", "NotQuick", "ParseLimits", "inflate_data_set", "parse_head", "parse_instance", "read_file_meta"]
 
 _DEFAULT_LIMITS = ParseLimits()
 
@@ -54,6 +54,7 @@ def parse_instance(
     *,
     quick: bool = False,
     known_headers: KnownHeaders | None = None,
+    size: int | None = None,
 ) -> ParsedInstance:
     """The instance in a whole file.
 
@@ -61,6 +62,7 @@ def parse_instance(
           headers of encapsulated pixel data (and the first and last bytes of fragments that no table describes)
     quick raise NotQuick where reading takes more than one fast pass: the caller then reads elsewhere, in a thread say
     known_headers  what was read of instances of the same series; nothing else depends on it but time
+    size  of the file, where `data` is only its beginning: see `parse_head`
 
     Raises NotDicom, TruncatedDicom, MalformedDicom, UnsupportedTransferSyntax; nothing else, whatever the bytes.
     """
@@ -73,7 +75,7 @@ def parse_instance(
             raise NotQuick("the data set is deflated")
         view, offset = memoryview(inflate_data_set(view[offset:], limits)), 0
     encoding = _encoding_of(view, offset, syntax)
-    reader = DataSetReader(view, limits)
+    reader = DataSetReader(view, limits, size)
     known = None
     if known_headers is not None and isinstance(data, bytes) and view.obj is data:
         known = known_headers.header_for(data, offset, encoding, limits)
@@ -88,6 +90,22 @@ def parse_instance(
         reader = DataSetReader(view, limits)
         dataset = read_with_pydicom(reader, offset, encoding)
     return _assembled(meta, syntax, reader, dataset)
+
+
+def parse_head(
+    head: bytes, size: int, limits: ParseLimits = _DEFAULT_LIMITS, known_headers: KnownHeaders | None = None
+) -> ParsedInstance:
+    """The same from the first bytes of a file of `size`, where native pixel data is all that is behind them, as in most images.
+
+    Raises NotQuick for any other file, whatever is the matter with it: the whole of it will tell.
+    """
+    try:
+        parsed = parse_instance(head, limits, quick=True, known_headers=known_headers, size=size)
+    except DicomError as error:
+        raise NotQuick("the beginning of the file is not enough") from error
+    if len(head) < size and (parsed.pixel_data is None or parsed.pixel_data.end != size):
+        raise NotQuick("something follows the pixel data")
+    return parsed
 
 
 def _assembled(

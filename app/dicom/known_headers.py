@@ -27,7 +27,7 @@ from app.dicom.element_heads import (
 from app.dicom.parse_limits import ParseLimits
 from app.errors import DicomError
 
-MAX_HEADERS = 16
+MAX_HEADERS = 32
 MAX_HEADER_BYTES = 64 * 1024  # without pixel data; larger ones differ in most of their bytes
 _FIRST_BYTES = 32 * 1024  # the Series Instance UID is among them
 _SERIES = {
@@ -70,6 +70,7 @@ class KnownHeader:
     def read(self, reader: DataSetReader, offset: int, place: Place, dataset: _Elements) -> int:
         """The beginning of a data set as far as it is alike. Raises as DataSetReader.read_elements."""
         parts, index, last = self.parts, 0, place.end - 8
+        data: Any = reader.data.obj  # bytes: compared where they are
         while index < len(parts) and offset <= last:
             part = parts[index]
             if isinstance(part, str):
@@ -83,7 +84,7 @@ class KnownHeader:
             if part.first <= place.highest or part.encodings != place.encodings:
                 break
             stop = offset + len(part.raw)
-            if reader.data[offset:stop].tobytes() == part.raw:
+            if data.startswith(part.raw, offset):
                 dataset.update(part.elements)
                 place.highest = part.last
                 reader.elements += part.nested

@@ -14,7 +14,7 @@ from app.blobs.base import BlobWriter
 from app.blobs.keys import instance_key
 from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_digests
 from app.dicom import store_status
-from app.dicom.header import NotQuick, parse_instance, read_file_meta
+from app.dicom.header import NotQuick, parse_head, parse_instance, read_file_meta
 from app.dicom.instance import DicomJson, InstanceRecord, ParsedInstance
 from app.dicom.references import InstanceRef, StudyRef
 from app.dicom.store_status import StoreStatus
@@ -28,6 +28,7 @@ BATCH_INSTANCES = 64
 BATCH_BYTES = 8 * 1024 * 1024  # counted as at most WRITER_MEMORY each: larger instances lie in spool files
 BATCH_SECONDS = 30.0  # a slow sender's first instances become rows long before a sweep could take them for stray blobs
 WRITER_MEMORY = 1024 * 1024
+HEAD_BYTES = 64 * 1024  # of a file that is in memory in pieces: the headers of most images are shorter
 INLINE_PARSE_BYTES = 1024 * 1024  # larger files may have headers that take long to read: away from the event loop
 
 
@@ -178,12 +179,11 @@ class Intake:
             await asyncio.shield(self._flush)
 
     async def _examine(self, writer: BlobWriter, position: int, remarks: Remarks) -> _Candidate | None:
-        contents = await writer.contents()
         try:
-            parsed = await _parse(contents, self.archive)
+            parsed = await _parse(writer, self.archive)
         except DicomError as error:
             refusal = refusal_of(error)
-            meta = read_file_meta(contents)
+            meta = read_file_meta(await writer.contents())
             sop_class_uid, sop_instance_uid = meta.media_storage_sop_class_uid, meta.media_storage_sop_instance_uid
         else:
             sop_class_uid, sop_instance_uid = parsed.text("00080016"), parsed.text("00080018")
@@ -196,7 +196,6 @@ class Intake:
                     remarks = Remarks(warning_of(parsed))
                 return _Candidate(position, ref, sop_class_uid, parsed, writer, remarks)
         finally:
-            del contents
             writer.forget_contents()
         self._results[position] = RefusedInstance(sop_class_uid, sop_instance_uid, refusal.status, str(refusal))
         return None
@@ -316,9 +315,14 @@ class Intake:
             )
 
 
-async def _parse(contents: bytes | memoryview, archive: Archive) -> ParsedInstance:
+async def _parse(writer: BlobWriter, archive: Archive) -> ParsedInstance:
     """On the event loop where that takes well under a millisecond, as for nearly all files; else in a thread."""
     limits = archive.limits.parse
+    head = writer.head(HEAD_BYTES)
+    if head is not None:
+        with suppress(NotQuick):
+            return parse_head(head, writer.size, limits, archive.known_headers)
+    contents = await writer.contents()
     if len(contents) <= INLINE_PARSE_BYTES:
         with suppress(NotQuick):
             return parse_instance(contents, limits, quick=True, known_headers=archive.known_headers)

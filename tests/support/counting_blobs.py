@@ -113,6 +113,9 @@ class _CountingWriter(BlobWriter):
         self._traffic.digests += 1
         return await self._writer.digest()
 
+    def head(self, length: int) -> bytes | None:
+        return self._writer.head(length)
+
     async def contents(self) -> bytes | memoryview:
         self._traffic.contents += 1
         return await self._writer.contents()

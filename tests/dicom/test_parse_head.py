@@ -1,0 +1,68 @@
+"""The first bytes of a file say the same as all of it, or that they are not enough."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.dicom.header import NotQuick, parse_head, parse_instance
+from app.dicom.instance import ParsedInstance
+from app.dicom.known_headers import KnownHeaders
+from app.errors import DicomError
+from tests.dicom.test_header_properties import CHANGES, SMALL, changed
+from tests.dicom.test_known_headers import files_of_package
+from tests.support.dicom_bytes import make_instance
+
+IMAGE = make_instance(rows=300, columns=200, BitsAllocated=8, BitsStored=8, HighBit=7, pixel_bytes=bytes(60_000))
+
+
+def fields(parsed: ParsedInstance) -> Any:
+    return list(parsed.dataset), {n: getattr(parsed, n) for n in ParsedInstance.__slots__ if n != "dataset"}
+
+
+def says_the_same(data: bytes, length: int, known: KnownHeaders | None = None) -> bool:
+    """Whether so many bytes were enough."""
+    try:
+        parsed = parse_head(data[:length], len(data), known_headers=known)
+    except NotQuick:
+        return False
+    assert fields(parsed) == fields(parse_instance(data))
+    return True
+
+
+def test_every_real_file() -> None:
+    known = KnownHeaders()
+    enough = [says_the_same(data, 64 * 1024, known) for data in files_of_package()]
+    assert sum(enough) > len(enough) / 3
+
+
+def test_native_pixel_data_need_not_be_there() -> None:
+    data = IMAGE
+    assert says_the_same(data, len(data) - 60_000)
+    assert says_the_same(data, len(data) - 1)
+    assert not says_the_same(data, len(data) - 60_001)  # within the head of the element
+
+
+@pytest.mark.parametrize("behind", [b"\xfc\xff\xfc\xffOB\0\0\2\0\0\0\0\0", b"\0" * 12, b"rubbish"])
+def test_what_follows_the_pixel_data_is_read(behind: bytes) -> None:
+    data = IMAGE + behind
+    for length in (4096, len(IMAGE), len(data) - 1):
+        assert not says_the_same(data, length)
+    assert parse_instance(data).pixel_data == parse_instance(IMAGE).pixel_data
+
+
+def test_pixel_data_that_is_cut_off_is_not_believed() -> None:
+    with pytest.raises(NotQuick):
+        parse_head(IMAGE[:4096], len(IMAGE) - 10)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.sampled_from(SMALL), changes=CHANGES, part=st.floats(0, 1))
+def test_any_bytes(data: bytes, changes: Any, part: float) -> None:
+    """Never anything but the same or NotQuick: `parse_instance` itself may then refuse the file."""
+    data = changed(data, changes)
+    try:
+        says_the_same(data, int(len(data) * part))
+    except DicomError as error:
+        pytest.fail(f"the whole file is refused where its head was taken: {error}")
