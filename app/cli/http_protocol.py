@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol with large bodies in mind.
 
-Uploads are handed on in the chunks that they arrived in: uvicorn itself copies each one twice.
+Uploads are handed on in the chunks that they arrived in: uvicorn itself copies each one three times. The parser sees the head of
+such a request; of the body, whose length it has read there, it would only count the bytes.
 
 Downloads know the ASGI extension `http.response.zerocopysend`: parts of files go from the page cache to the socket. Copying half
 a megabyte into this process and out again costs as much as all else that is done for a frame. A message of this type takes
@@ -18,6 +19,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.blobs.files import is_in_memory
@@ -31,11 +33,37 @@ class HttpProtocol(HttpToolsProtocol):
     """With the extension on connections without TLS."""
 
     socket: "_Socket | None" = None
+    _left = 0  # bytes of a body that are still to come
+
+    def data_received(self, data: bytes) -> None:
+        if not self._left:
+            super().data_received(data)
+            return
+        self._unset_keepalive_if_required()
+        if len(data) < self._left:
+            self.on_body(data)
+            return
+        body, behind = data[: self._left], data[self._left :]
+        self.on_body(body)
+        self.parser = httptools.HttpRequestParser(self)  # the old one waits for the body
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        self.on_message_complete()
+        if behind:
+            super().data_received(behind)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.body = _Chunks()  # type: ignore[assignment]
+        self._left = 0 if self.parser.should_upgrade() else _length_of_body(self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._left -= min(self._left, len(body))
+
+    def on_message_complete(self) -> None:
+        self._left = 0
+        super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self.scheme == "http" and hasattr(os, "sendfile"):
@@ -72,6 +100,14 @@ class HttpProtocol(HttpToolsProtocol):
             offset = await self.socket.send_file(descriptor, offset, window)
         if cycle.chunked_encoding and not cycle.disconnected:
             self.transport.write(b"\r\n")
+
+
+def _length_of_body(headers: list[tuple[bytes, bytes]]) -> int:
+    """0 where only the parser knows where the body ends (RFC 9112 6.3). It has refused what contradicts itself."""
+    framing = [(name, value) for name, value in headers if name in (b"content-length", b"transfer-encoding")]
+    if len(framing) != 1 or framing[0][0] != b"content-length" or not framing[0][1].isdigit():
+        return 0
+    return int(framing[0][1])
 
 
 class _Chunks:

@@ -33,6 +33,7 @@ class Application:
         self.length: int | None = 0
         self.errors: list[BaseException] = []
         self.received: list[bytes] = []
+        self.bodies: list[bytes] = []
         self.running = 0
 
     def answer(self, *pieces: Piece, chunked: bool = False) -> bytes:
@@ -50,6 +51,7 @@ class Application:
             while (message := await receive())["more_body"]:
                 self.received.append(message["body"])
             self.received.append(message["body"])
+            self.bodies.append(b"".join(self.received))
             pieces, length = self.pieces, self.length
             headers = [] if length is None else [(b"content-length", str(length).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -179,6 +181,56 @@ async def test_uploads_arrive_as_they_were_sent(application: Application, port: 
         writer.write(b"0\r\n\r\n")
         assert await read_answer(reader) == b"ok"
         assert b"".join(application.received) == DATA[:MIB]
+
+
+def post(body: bytes, length: str | None = None) -> bytes:
+    return f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length or len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize("step", [1, 2, 63, 64, 65, 1000, 100_000])
+async def test_uploads_in_segments_of_any_size(application: Application, port: int, step: int) -> None:
+    """Requests one behind the other, with and without bodies; what looks like a request within a body is none."""
+    application.answer(b"ok")
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    sent = [post(b"x" * 70), post(REQUEST * 2), REQUEST, chunked, post(b""), post(b"1"), post(b"y", "1"), REQUEST]
+    expected = [b"x" * 70, REQUEST * 2, b"", b"abc", b"", b"1", b"y", b""]
+    async with connected(port) as (reader, writer):
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream = b"".join(sent)
+        for start in range(0, len(stream), step):
+            writer.write(stream[start : start + step])
+            await writer.drain()
+        for _ in sent:
+            assert await read_answer(reader) == b"ok"
+    assert application.bodies == expected
+
+
+@pytest.mark.parametrize(
+    "framing",
+    ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: 5\r\nTransfer-Encoding: chunked", "Content-Length: +5"],
+)
+async def test_a_body_of_doubtful_length_is_refused(application: Application, port: int, framing: str) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(f"POST / HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n".encode() + b"0\r\n\r\nGET")
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400 ")
+        await reader.read()
+    assert application.bodies == []
+
+
+async def test_rubbish_behind_a_body_is_refused(application: Application, port: int) -> None:
+    application.answer(b"ok")
+    async with connected(port) as (reader, writer):
+        writer.write(post(DATA[:MIB]) + b"rubbish\r\n\r\n")
+        assert b"HTTP/1.1 400 " in await reader.read()
+    assert application.bodies in ([], [DATA[:MIB]])
+
+
+async def test_an_upload_that_ends_early_is_not_taken_for_whole(application: Application, port: int) -> None:
+    async with connected(port) as (_, writer):
+        writer.write(post(DATA[: 2 * MIB], str(2 * MIB + 1)))
+        await until(lambda: bool(application.received))
+    await until(lambda: bool(application.errors))
+    assert application.bodies == []
 
 
 async def test_several_requests_at_once_on_one_connection(application: Application, port: int) -> None:
