@@ -1,20 +1,29 @@
-"""STOW-RS: many instances a request, and one."""
+"""STOW-RS: many instances a request, and one. The peer uses every processor by threads; ours once as one process, which is its
+default, and once as two.
+"""
 
 from collections.abc import Callable
 
 from benchmarks.cases.case import Case
 from benchmarks.lab import ROUNDS, Lab, failed
 from benchmarks.measurement import Measurement, Stretch, measured, observe
+from benchmarks.servers import Server
 from benchmarks.uploads import Upload, store_under_load
+
+_TWO_WORKERS = "gantry, 2 workers"
 
 
 def _store(case: str, batch: int, clients: int) -> Callable[[Lab], list[Measurement]]:
     def run(lab: Lab) -> list[Measurement]:
+        with lab.another_gantry(f"{case}-2", settings={"GANTRY_WORKERS": "2"}) as two:
+            return compare(lab, {**lab.servers, _TWO_WORKERS: two})
+
+    def compare(lab: Lab, servers: dict[str, Server]) -> list[Measurement]:
         upload = Upload(lab.corpus.template("ct"), batch, 1000 + batch)
-        stretches: dict[str, list[Stretch]] = {name: [] for name in lab.servers}
+        stretches: dict[str, list[Stretch]] = {name: [] for name in servers}
         broken: dict[str, BaseException] = {}
         for _ in range(ROUNDS):
-            for name, server in lab.servers.items():
+            for name, server in servers.items():
                 if name in broken:
                     continue
                 try:
