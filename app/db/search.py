@@ -22,6 +22,8 @@ _MAX_OFFSET = 2**62
 _MAX_WIDE = 50_000
 # What lies behind the page is counted up to here: sorting twice as much would take as long as all the rest.
 _WIDE_COUNT_CAP = 5_000
+# So many of the newest studies are looked at before an index is read from end to end.
+_NEWEST = 2_000
 # Of a longer list of owners, some are soon met among the newest studies.
 _LONG_LIST = 5_000
 # Results of fewer rows are put together faster than a thread is reached.
@@ -102,28 +104,37 @@ async def _wide(
     db: Database, query: SearchQuery, matching: Matching, wide: WideKey, limit: int, offset: int, count_cap: int
 ) -> SearchPage:
     """A search for studies by one key that may fit few or very many."""
+    reader = _reader_of(returned_by(query), db.dialect)
+    if wide.scans and limit > 0 and offset + limit < _NEWEST:
+        statement = statements.page_of_newest(wide, matching.dates, reader.columns, _NEWEST, limit, offset)
+        rows = await rows_of(db, statement)
+        looked_at, found = rows[0][-2:]
+        if looked_at < _NEWEST or found > offset + limit:
+            return await _wide_page(reader, rows, found, looked_at < _NEWEST, offset, count_cap)
     most = offset + limit + count_cap + 1
     if limit:
-        reader = _reader_of(returned_by(query), db.dialect)
-        rows = await rows_of(
-            db, statements.wide_page(db.dialect, wide, matching.dates, reader.columns, most, limit, offset)
-        )
-        counts = [row[-2:] for row in rows[:1]]
+        rows = await rows_of(db, statements.wide_page(wide, matching.dates, reader.columns, most, limit, offset))
     else:
-        rows = []
-        counts = [*await rows_of(db, statements.wide_count(wide, matching.dates, most))]
-    if not counts and (wide.distinct or not offset):
-        return SearchPage([], None if offset else 0, 0, True, False)
-    fits, studies = counts[0] if counts else (most, 0)
-    is_whole = (studies if fits is None else fits) < most
-    if limit and not is_whole:
+        rows = await rows_of(db, statements.wide_count(wide, matching.dates, most))
+    fits, found = rows[0][-2:]
+    is_whole = (found if fits is None else fits) < most
+    if not limit:
+        return await _wide_page(reader, [], found, is_whole, offset, count_cap)
+    if not is_whole:
         rows = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit, offset))
-    page = await _results(reader, rows) if limit else []
-    if limit and not is_whole and len(page) < limit:
-        return SearchPage(page, offset + len(page) if page else None, 0, True, False)
-    remaining = max(0, studies - offset - len(page))
+        if len(rows) < limit:
+            return SearchPage(await _results(reader, rows), offset + len(rows) if rows else None, 0, True, False)
+    return await _wide_page(reader, rows, found, is_whole, offset, count_cap)
+
+
+async def _wide_page(
+    reader: RowReader, rows: Sequence[Row], found: int, is_whole: bool, offset: int, count_cap: int
+) -> SearchPage:
+    """found: studies that fit, all of them or (is_whole: False) those that were met."""
+    page = await _results(reader, [row for row in rows if row[1] is not None])
+    remaining = max(0, found - offset - len(page))
     is_exact = is_whole and remaining <= count_cap
-    total = studies if is_exact and (remaining or page or not offset) else None
+    total = found if is_exact and (remaining or page or not offset) else None
     return SearchPage(page, total, min(remaining, count_cap), is_exact, False)
 
 

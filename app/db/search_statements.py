@@ -36,21 +36,42 @@ def page(dialect: Dialect, level: Level, matching: Matching, columns: str, limit
     return _in_full(dialect, level, columns, joined([_ids(dialect, level, matching), window]))
 
 
-def wide_page(
-    dialect: Dialect, wide: WideKey, dates: Sequence[Sql], columns: str, most: int, limit: int, offset: int
-) -> Sql:
-    """Rows of `columns` of studies, in order, and behind them the numbers of `wide_count`."""
+def wide_page(wide: WideKey, dates: Sequence[Sql], columns: str, most: int, limit: int, offset: int) -> Sql:
+    """Rows of `columns` of studies, in order, and behind them the numbers of `wide_count`; NULL in place of the columns where
+    there are none or too many."""
+    all_seen = sql(f"(SELECT count(*) FROM {'studies_found' if wide.distinct else 'found'}) < ?", most)
     ids = joined(
-        ["SELECT id FROM studies_found ORDER BY study_date DESC, id DESC", sql("LIMIT ? OFFSET ?", limit, offset)]
+        ["SELECT id FROM studies_found WHERE", all_seen, _NEWEST_FIRST, sql("LIMIT ? OFFSET ?", limit, offset)]
     )
-    columns = f"{columns}, {_counts(wide)}"
-    return joined([_found(wide, dates, most), _in_full(dialect, Level.STUDY, columns, ids)])
+    return joined([_found(wide, dates, most), _beside(columns, _counts(wide), ids)])
 
 
 def wide_count(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
     """How many rows the wide key fits, and how many studies. Where the former (the latter, if the former is NULL) are `most` or
     more, not all was looked at."""
     return joined([_found(wide, dates, most), f"SELECT {_counts(wide)}"])
+
+
+def page_of_newest(wide: WideKey, dates: Sequence[Sql], columns: str, newest: int, limit: int, offset: int) -> Sql:
+    """The same of the newest studies only: rows of `columns`, how many studies were looked at, how many of them fit."""
+    looked_at = ", ".join(("id", "study_date", *wide.columns))
+    walked: list[Sql | str] = [f"WITH newest AS MATERIALIZED (SELECT {looked_at} FROM studies"]
+    if dates:
+        walked += ["WHERE", all_of(dates)]
+    walked += [_NEWEST_FIRST, sql("LIMIT ?),", newest)]
+    found = joined(["studies_found AS MATERIALIZED (SELECT id, study_date FROM newest studies WHERE", wide.filter, ")"])
+    ids = joined(["SELECT id FROM studies_found", _NEWEST_FIRST, sql("LIMIT ? OFFSET ?", limit, offset)])
+    counts = "(SELECT count(*) FROM newest), (SELECT count(*) FROM studies_found)"
+    return joined([*walked, found, _beside(columns, counts, ids)])
+
+
+_NEWEST_FIRST = "ORDER BY study_date DESC, id DESC"
+
+
+def _beside(columns: str, counts: str, ids: Sql) -> Sql:
+    """Rows of studies, one of NULL if there are none, and in each the counts."""
+    studies = f"LEFT JOIN studies ON studies.id = page.id {_order(Level.STUDY)}"
+    return joined([f"SELECT {columns}, {counts} FROM (SELECT 1) always LEFT JOIN (", ids, f") page ON TRUE {studies}"])
 
 
 def _counts(wide: WideKey) -> str:

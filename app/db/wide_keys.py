@@ -2,7 +2,8 @@
 
 So both ways are kept ready. `arms` are selects of what fits, each along an index: taken while there are not too many, sorted
 and counted at once. Where there are, some are among the newest studies, which are walked through and held against `filter`.
-Either way ends soon, but for a part of a text that nothing holds: that is known when the whole index has been read.
+Either way ends soon, but for a part of a text that few studies hold: that is known when the whole index has been read. What
+`scans` so is looked for among the newest studies first.
 """
 
 # ruff: noqa: S608 - every name in these statements is of app.db; values are bound
@@ -17,24 +18,27 @@ from app.db.value_conditions import group_condition, name_condition, pattern_con
 from app.dicom.attributes import LEVEL_NUMBER, stored_path
 from app.dicom.matching import AttributeMatch, AttributePath, Level, SingleValue, Wildcard
 from app.dicom.matching_values import fuzzy_words, name_keys
-from app.dicom.wildcards import WILDCARD_VRS, prepare
+from app.dicom.wildcards import WILDCARD_VRS, literal_prefix, prepare
 
 
 @dataclass(frozen=True, slots=True)
 class WideKey:
     """arms: of id and study_date, to be completed by conditions on study_date. distinct: no study is in two of them, or in one
-    twice. filter: the same of a row of studies."""
+    twice. filter: the same of a row of studies that has these columns. scans: an arm goes through all values."""
 
     arms: tuple[Sql, ...]
     distinct: bool
     filter: Sql
+    columns: tuple[str, ...]
+    scans: bool
 
 
 def of_column(column: str, rule: Wildcard, dialect: Dialect) -> WideKey:
     """A pattern of a text column of studies."""
     prepared = prepare(rule.pattern)
     arm = joined(["SELECT id, study_date FROM studies WHERE", pattern_condition(column, prepared, dialect)])
-    return WideKey((arm,), True, pattern_condition(_walked(column, dialect), prepared, dialect))
+    walked = pattern_condition(_walked(column, dialect), prepared, dialect)
+    return WideKey((arm,), True, walked, (column,), not literal_prefix(prepared))
 
 
 def of_name(
@@ -50,10 +54,11 @@ def of_name(
         for conditions in _disjoint([group_condition(column, keys[0], dialect) for column in columns])
     ]
     walked = name_condition([_walked(column, dialect) for column in columns], rule, dialect)
+    scans = not all(map(literal_prefix, keys[0]))
     if not words:
-        return WideKey(tuple(arms), True, walked)
+        return WideKey(tuple(arms), True, walked, tuple(columns), scans)
     arms += fuzzy_arms(path, words, dialect)
-    return WideKey(tuple(arms), False, one_of([walked, fuzzy_filter(path, words, dialect)]))
+    return WideKey(tuple(arms), False, one_of([walked, fuzzy_filter(path, words, dialect)]), tuple(columns), scans)
 
 
 def of_stored_value(match: AttributeMatch, rule: Wildcard, dialect: Dialect) -> WideKey | None:
@@ -66,7 +71,7 @@ def of_stored_value(match: AttributeMatch, rule: Wildcard, dialect: Dialect) -> 
     of_level = f"SELECT owner_id AS id, study_date FROM attribute_values WHERE level = {LEVEL_NUMBER[Level.STUDY]}"
     arm = joined([sql(f"{of_level} AND path = ? AND", stored), fits])
     held = held_by_study(all_of([sql("path = ?", stored), fits]), dialect)
-    return WideKey((arm,), False, held)
+    return WideKey((arm,), False, held, (), not literal_prefix(prepare(rule.pattern)))
 
 
 def _walked(column: str, dialect: Dialect) -> str:

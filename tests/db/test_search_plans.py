@@ -191,7 +191,10 @@ async def test_keys_that_fit_many_are_held_against_the_newest_studies(
         assert "ix_attribute_values_level_owner_id" in plan or db.dialect == "postgresql"
 
 
-async def test_keys_that_fit_few_are_found_along_their_index_alone(db: Database, plan_of: Plan) -> None:
+async def test_keys_that_fit_few_are_found_along_their_index_alone(
+    db: Database, plan_of: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "_NEWEST", 0)
     for keyword, rule in (("PatientName", like("doe*")), ("PatientName", like("*doe*")), ("PatientID", like("P*"))):
         plan = await plan_of(SearchQuery(Level.STUDY, matches=(AttributeMatch(standard_path(keyword), rule),)))
         index = "ix_studies_patient_id" if keyword == "PatientID" else "ix_studies_patient_name_alphabetic"
@@ -199,6 +202,24 @@ async def test_keys_that_fit_few_are_found_along_their_index_alone(db: Database,
             assert f"USING COVERING INDEX {index}" in plan
         else:
             assert index in plan
+
+
+@pytest.mark.parametrize("keyword", ["PatientName", "PatientID", "StudyDescription"])
+@pytest.mark.parametrize("dates", [[], [("StudyDate", between("20240101", None))]], ids=["all", "dates"])
+async def test_parts_of_texts_are_looked_for_among_the_newest_studies_first(
+    db: Database, plan_of: Plan, keyword: str, dates: list[tuple[str, Rule]]
+) -> None:
+    keys = [(keyword, like("*doe*")), *dates]
+    matches = tuple(AttributeMatch(standard_path(path), rule) for path, rule in keys)
+    plan = await plan_of(SearchQuery(Level.STUDY, matches=matches, limit=10), "enable_sort", "enable_bitmapscan")
+    assert "ix_studies_study_date_id" in plan
+    if db.dialect == "sqlite":
+        newest = plan[plan.index("MATERIALIZE newest") :].splitlines()
+        assert "ix_studies_study_date_id" in newest[1]
+        assert "TEMP B-TREE" not in newest[2]
+    else:
+        assert "Sort Key" not in plan[plan.index("CTE newest") : plan.index("CTE studies_found")]
+    assert "ix_studies_patient_name_alphabetic" not in plan
 
 
 async def test_what_lies_behind_a_deep_page_is_counted_from_there(db: Database) -> None:

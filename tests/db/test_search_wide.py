@@ -1,5 +1,6 @@
 """Keys that may fit few studies or very many: both ways to the page find the same, in the same order, and say what they know."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -81,6 +82,7 @@ async def test_both_ways_find_the_same(
     db: Database, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Rule], fuzzy: bool
 ) -> None:
     await _fill(db)
+    monkeypatch.setattr(search_module, "_NEWEST", 0)
     along_index = await search(db, _query(keys, fuzzy=fuzzy))
     everything = _uids(along_index)
     assert along_index.total_known == len(everything) == len(set(everything))
@@ -88,7 +90,7 @@ async def test_both_ways_find_the_same(
     assert _uids(await search(db, _query(keys, fuzzy=fuzzy))) == everything
     monkeypatch.setattr(search_module, "_MAX_WIDE", 50_000)
     monkeypatch.setattr(search_module, "_WIDE_COUNT_CAP", 0)
-    for limit, offset in (
+    windows = (
         (1, 0),
         (2, 0),
         (3, 2),
@@ -97,10 +99,12 @@ async def test_both_ways_find_the_same(
         (0, 0),
         (0, 1),
         (50, 1),
-    ):
+    )
+    for newest, (limit, offset) in itertools.product((0, 7, 39, 40, 41), windows):
+        monkeypatch.setattr(search_module, "_NEWEST", newest)
         page = await search(db, _query(keys, fuzzy=fuzzy, limit=limit, offset=max(0, offset)))
         behind = everything[max(0, offset) :]
-        assert _uids(page) == behind[:limit], (limit, offset)
+        assert _uids(page) == behind[:limit], (newest, limit, offset)
         assert page.remaining <= len(behind[limit:])
         if page.remaining_is_exact:
             assert page.remaining == len(behind[limit:]), (limit, offset)
