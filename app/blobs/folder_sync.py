@@ -1,7 +1,6 @@
 """Folders forced to disk, once for all who wait for the same one at the same time."""
 
 import os
-from pathlib import Path
 from threading import Condition
 
 
@@ -14,9 +13,9 @@ class FolderSyncs:
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._folders: dict[Path, _Rounds] = {}
+        self._folders: dict[str, _Rounds] = {}
 
-    def sync(self, folder: Path) -> None:
+    def sync(self, folder: str) -> None:
         with self._changed:
             rounds = self._folders.setdefault(folder, _Rounds())
             rounds.users += 1
@@ -27,7 +26,7 @@ class FolderSyncs:
                 if not rounds.users:
                     del self._folders[folder]
 
-    def _wait_for_round(self, folder: Path, rounds: "_Rounds", wanted: int) -> None:
+    def _wait_for_round(self, folder: str, rounds: "_Rounds", wanted: int) -> None:
         while rounds.ended < wanted:
             if rounds.begun > rounds.ended:
                 self._changed.wait()
@@ -55,7 +54,7 @@ class _Rounds:
         self.error: OSError | None = None
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str) -> None:
     """Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

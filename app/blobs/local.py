@@ -222,7 +222,7 @@ class LocalBlobStore(BlobStore):
 
     def _stat(self, key: str) -> BlobStat:
         try:
-            status = self.tree.path_of(key).stat()
+            status = Path(self.tree.path_of(key)).stat()
         except OSError as error:
             raise self.tree.read_error(error) from error
         if not file_type.S_ISREG(status.st_mode):

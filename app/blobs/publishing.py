@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from app.blobs.folder_tree import FolderTree
@@ -133,7 +132,7 @@ class Publishing:
             for one, file in reversed(files):  # when the last is there the others mostly are too
                 with one.told():
                     file.sync()
-        placed: dict[Path, _Publication] = {}
+        placed: dict[str, _Publication] = {}
         for one, file in files:
             if one.error is None:
                 with one.told():

@@ -21,7 +21,7 @@ class Disk:
         self.count = 0
         self.fails = False
 
-    def sync(self, _folder: Path) -> None:
+    def sync(self, _folder: str) -> None:
         self.count += 1
         self.begun.release()
         assert self.go_on.acquire(timeout=10)
@@ -36,7 +36,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return one
 
 
-def waiting(syncs: FolderSyncs, folder: Path) -> int:
+def waiting(syncs: FolderSyncs, folder: str) -> int:
     return syncs._folders[folder].users
 
 
@@ -46,7 +46,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_those_who_come_together_share(disk: Disk) -> None:
-    syncs, folder = FolderSyncs(), Path("a")
+    syncs, folder = FolderSyncs(), "a"
     with ThreadPoolExecutor(10) as pool:
         first = pool.submit(syncs.sync, folder)
         assert disk.begun.acquire(timeout=10)
@@ -64,7 +64,7 @@ def test_those_who_come_together_share(disk: Disk) -> None:
 
 
 def test_a_failure_is_told_to_all_of_its_round(disk: Disk) -> None:
-    syncs, folder = FolderSyncs(), Path("a")
+    syncs, folder = FolderSyncs(), "a"
     disk.fails = True
     with ThreadPoolExecutor(4) as pool:
         works = [pool.submit(syncs.sync, folder)]
@@ -84,7 +84,7 @@ def test_a_failure_is_told_to_all_of_its_round(disk: Disk) -> None:
 def test_folders_do_not_wait_for_each_other(disk: Disk) -> None:
     syncs = FolderSyncs()
     with ThreadPoolExecutor(2) as pool:
-        works = [pool.submit(syncs.sync, Path(name)) for name in "ab"]
+        works = [pool.submit(syncs.sync, name) for name in "ab"]
         for _ in works:
             assert disk.begun.acquire(timeout=10)
         disk.go_on.release(2)
@@ -93,6 +93,6 @@ def test_folders_do_not_wait_for_each_other(disk: Disk) -> None:
 
 
 def test_the_real_call(tmp_path: Path) -> None:
-    FolderSyncs().sync(tmp_path)
+    FolderSyncs().sync(str(tmp_path))
     with pytest.raises(FileNotFoundError):
         FolderSyncs().sync(tmp_path / "missing")

@@ -125,15 +125,15 @@ async def test_a_blob_is_synced_before_it_is_named_and_its_folders_after(
 
         return call
 
-    original_rename = Path.rename
+    original_rename = os.rename
 
-    def rename(self: Path, target: Path) -> Path:
+    def rename(source: Path, target: str) -> None:
         events.append("rename")
-        return original_rename(self, target)
+        original_rename(source, target)
 
     monkeypatch.setattr(os, "fdatasync", record("fdatasync", os.fdatasync))
     monkeypatch.setattr(os, "fsync", record("fsync", os.fsync))
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(os, "rename", rename)
     await write_blob(store, b"abc", "instances/1/2/3/a.dcm")
     chain = [f"fsync {folder}" for folder in ("/instances/1/2/3", "/instances/1/2", "/instances/1", "/instances", "")]
     assert events == ["fdatasync spool file", "rename", *chain]
@@ -149,6 +149,52 @@ async def test_a_blob_is_synced_before_it_is_named_and_its_folders_after(
     assert events[2:] == [
         f"fsync {folder}" for folder in ("/instances/1/2/4", "/instances/1/2", "/instances/1", "/instances", "")
     ]
+
+
+async def test_blobs_that_come_together_have_each_of_their_folders_synced_once(
+    store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    original = os.fsync
+
+    def sync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()).removeprefix(str(store.root)))
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    keys = ["instances/1/2/3/a", "instances/1/2/4/b", "instances/1/5/6/c", "instances/7/8/9/d"]
+    writers = [await store.open_writer() for _ in keys]
+    for writer in writers:
+        await writer.write(b"abc")
+    await asyncio.gather(*(writer.commit(key) for writer, key in zip(writers, keys, strict=True)))
+    folders = ["/1/2/3", "/1/2/4", "/1/5/6", "/7/8/9", "/1/2", "/1/5", "/7/8", "/1", "/7", ""]
+    assert synced == [*(f"/instances{folder}" for folder in folders), ""]
+    for key in keys:
+        assert await read_blob(store, key) == b"abc"
+
+
+@pytest.mark.parametrize("broken", ["/1/2/4", "/1/2", "/1", ""])
+async def test_a_folder_that_cannot_be_synced_fails_what_lies_below_it_alone(
+    store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    original = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if str(Path(f"/proc/self/fd/{descriptor}").readlink()) == f"{store.root}/instances{broken}":
+            raise OSError(errno.EIO, "the disk is broken")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    keys = ["instances/1/2/3/a", "instances/1/2/4/b", "instances/1/5/6/c", "instances/7/8/9/d"]
+    writers = [await store.open_writer() for _ in keys]
+    for writer in writers:
+        await writer.write(b"abc")
+    commits = (writer.commit(key) for writer, key in zip(writers, keys, strict=True))
+    outcomes = await asyncio.gather(*commits, return_exceptions=True)
+    below = [key.startswith(f"instances{broken}/") for key in keys]
+    assert [isinstance(outcome, BlobStoreUnavailable) for outcome in outcomes] == below
+    monkeypatch.undo()
+    assert {stat.key async for stat in store.list()} == {k for k, fails in zip(keys, below, strict=True) if not fails}
 
 
 async def test_without_sync_nothing_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,18 +314,18 @@ async def test_delete_removes_emptied_folders_only(store: LocalBlobStore) -> Non
 async def test_a_folder_that_a_delete_takes_away_is_made_again(
     store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Path.rename
+    original = os.rename
     failures = 0
 
-    def rename(self: Path, target: Path) -> Path:
+    def rename(source: Path, target: str) -> None:
         nonlocal failures
         if failures < 3:
             failures += 1
-            for folder in list(target.parents)[: failures + 1]:
+            for folder in list(Path(target).parents)[: failures + 1]:
                 folder.rmdir()
-        return original(self, target)
+        original(source, target)
 
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(os, "rename", rename)
     key = await write_blob(store, b"abc", "instances/1/2/3/a")
     assert await read_blob(store, key) == b"abc"
     assert failures == 3
