@@ -21,7 +21,7 @@ async def read_body(request: Request, *, limit: int) -> AsyncIterator[bytes]:
     if limit and coding == "identity" and declared.isdigit() and int(declared) > limit:
         raise TooLarge(f"the request has {declared} bytes, this server takes {limit}")
     received = 0
-    async for chunk in _decoded(request.stream(), coding):
+    async for chunk in request.stream() if coding == "identity" else _inflated(request.stream(), coding):
         received += len(chunk)
         if limit and received > limit:
             raise TooLarge(f"the request has more than the {limit} bytes that this server takes")
@@ -35,11 +35,7 @@ def check_content_encoding(request: Request) -> None:
         raise UnsupportedMediaType(f"Content-Encoding {coding[:40]} is not read here; gzip and deflate are")
 
 
-async def _decoded(stream: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
-    if coding == "identity":
-        async for chunk in stream:
-            yield chunk
-        return
+async def _inflated(stream: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
     inflater = zlib.decompressobj(_WINDOW[coding])
     async for chunk in stream:
         try:

@@ -350,7 +350,8 @@ def searchable_values(
     rows: dict[tuple[int, str, str], None] = {}
     for level in levels:
         for path in SEARCHABLE[level]:
-            rows.update(_value_rows(dataset, level, path))
+            if path.tags[0] in dataset:
+                rows.update(_value_rows(dataset, level, path))
     for path in extra:
         if is_indexable(path) and (level := level_of(path.tags[0])) in levels:
             rows.update(_value_rows(dataset, level, path))

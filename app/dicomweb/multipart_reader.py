@@ -21,6 +21,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 
 from app.dicomweb.media_types import MediaType, parse_media_type
 from app.errors import InvalidMediaType, MalformedMessage, TooLarge
@@ -31,6 +32,7 @@ MAX_BOUNDARY_LENGTH = 200  # RFC 2046 says 70; longer ones are seen and do no ha
 # RFC 2046 5.1.1: digits, letters, '()+_,-./:=? and inner spaces. Other visible ASCII occurs and is let through.
 _BOUNDARY = re.compile(r"[ -~]*[!-~]")
 _MAX_PADDING = 128
+_REMEMBERED_LENGTH = 200
 # The rest of a delimiter line (two hyphens, or at most 128 blanks and a line break), and what may yet become it.
 _REST_OF_LINE = re.compile(rb"--|[ \t]{0,128}+\r?\n")
 _REST_UNDECIDED = re.compile(rb"[ \t]{0,128}+\r?|-")
@@ -290,6 +292,11 @@ def _is_utf8(line: bytes) -> bool:
 def _media_type(text: str | None) -> MediaType | None:
     if text is None:
         return None
+    return _parsed(text) if len(text) <= _REMEMBERED_LENGTH else _parsed.__wrapped__(text)
+
+
+@lru_cache(maxsize=64)  # the parts of a message mostly have the same
+def _parsed(text: str) -> MediaType | None:
     try:
         return parse_media_type(text)
     except InvalidMediaType:
