@@ -33,6 +33,7 @@ MAX_BOUNDARY_LENGTH = 200  # RFC 2046 says 70; longer ones are seen and do no ha
 _BOUNDARY = re.compile(r"[ -~]*[!-~]")
 _MAX_PADDING = 128
 _REMEMBERED_LENGTH = 200
+_FEW = 100
 # The rest of a delimiter line (two hyphens, or at most 128 blanks and a line break), and what may yet become it.
 _REST_OF_LINE = re.compile(rb"--|[ \t]{0,128}+\r?\n")
 _REST_UNDECIDED = re.compile(rb"[ \t]{0,128}+\r?|-")
@@ -103,7 +104,6 @@ class MultipartReader:
         if isinstance(content_type, str):
             content_type = MediaType("multipart", "related", (("boundary", content_type),))
         self._dashed = b"--" + boundary_of(content_type).encode("ascii")
-        self._opening_line = _delimiter_line(b"\n" + self._dashed)
         self._set_line_break(b"\r\n")
         self._max_parts = max_parts
         self._max_header_bytes = max_header_bytes
@@ -117,7 +117,6 @@ class MultipartReader:
     def _set_line_break(self, line_break: bytes) -> None:
         self._line_break = line_break
         self._delimiter = line_break + self._dashed
-        self._delimiter_line = _delimiter_line(self._delimiter)
 
     def feed(self, chunk: bytes) -> list[Event]:
         """What the chunk completes. Raises TooLarge."""
@@ -159,10 +158,11 @@ class MultipartReader:
         return events
 
     def _skip_preamble(self, data: bytes) -> int:
-        if match := self._opening_line.search(data):
-            if match[0].endswith(b"\n") and not match[0].endswith(b"\r\n"):
+        if line := _find_line(data, b"\n" + self._dashed, 0):
+            rest = line[1]
+            if rest[0].endswith(b"\n") and not rest[0].endswith(b"\r\n"):
                 self._set_line_break(b"\n")
-            return self._next_part(match)
+            return self._next_part(rest)
         return self._keep(data, _undecided(data, 0, b"\n" + self._dashed))
 
     def _read_line(self, data: bytes, position: int, events: list[Event]) -> int:
@@ -198,22 +198,14 @@ class MultipartReader:
         return end + 1 - self._break
 
     def _read_octets(self, data: bytes, position: int, events: list[Event]) -> int:
-        if match := self._find_delimiter(data, position):
-            self._emit(data, position, match.start(), events)
+        if line := _find_line(data, self._delimiter, position):
+            start, rest = line
+            self._emit(data, position, start, events)
             events.append(self._end(whole=True))
-            return self._next_part(match)
+            return self._next_part(rest)
         end = _undecided(data, position, self._delimiter)
         self._emit(data, position, end, events)
         return self._keep(data, end)
-
-    def _find_delimiter(self, data: bytes, position: int) -> re.Match[bytes] | None:
-        """The next delimiter line. The boundary alone is found ten times as fast as the pattern of the whole line; where it turns
-        out to be data, the pattern goes on, so that a sender whose data is full of it costs no more.
-        """
-        found = data.find(self._delimiter, position)
-        if found < 0:
-            return None
-        return self._delimiter_line.match(data, found) or self._delimiter_line.search(data, found + 1)
 
     def _emit(self, data: bytes, position: int, end: int, events: list[Event]) -> None:
         start = position + self._break
@@ -227,10 +219,11 @@ class MultipartReader:
         self._tail = data[start:]
         return len(data)
 
-    def _next_part(self, delimiter: re.Match[bytes]) -> int:
-        self._state = _State.HEADER if delimiter[0].endswith(b"\n") else _State.EPILOGUE
+    def _next_part(self, rest: re.Match[bytes]) -> int:
+        """Behind the rest of a delimiter line."""
+        self._state = _State.HEADER if rest[0].endswith(b"\n") else _State.EPILOGUE
         self._lines, self._header_bytes, self._break = [], 0, 0
-        return delimiter.end()
+        return rest.end()
 
     def _begin(self, events: list[Event]) -> None:
         self._parts += 1
@@ -245,8 +238,22 @@ class MultipartReader:
         return PartEnd() if whole else PartEnd("the message ends within this part")
 
 
-def _delimiter_line(delimiter: bytes) -> re.Pattern[bytes]:
-    return re.compile(re.escape(delimiter) + b"(?:" + _REST_OF_LINE.pattern + b")")
+def _find_line(data: bytes, delimiter: bytes, position: int) -> tuple[int, re.Match[bytes]] | None:
+    """Where the next delimiter line begins, and what follows the delimiter in it. No pattern is made of the boundary: that takes
+    longer than all else, and most senders have a new one for each message."""
+    for _ in range(_FEW):
+        found = data.find(delimiter, position)
+        if found < 0:
+            return None
+        if rest := _REST_OF_LINE.match(data, found + len(delimiter)):
+            return found, rest
+        position = found + 1
+    # Data that is full of the boundary: a pattern goes through it faster.
+    line = re.compile(re.escape(delimiter) + b"(?=" + _REST_OF_LINE.pattern + b")").search(data, position)
+    if line is None:
+        return None
+    rest = _REST_OF_LINE.match(data, line.end())
+    return (line.start(), rest) if rest else None
 
 
 def _undecided(data: bytes, start: int, delimiter: bytes) -> int:

@@ -366,3 +366,11 @@ def test_speed_does_not_depend_on_the_data() -> None:
     )
     assert received >= len(hostile) - 10
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("count", [99, 100, 101, 5_000])
+@pytest.mark.parametrize("size", [7, 4096, 1 << 20])
+def test_data_that_is_full_of_the_boundary(count: int, size: int) -> None:
+    """Nearly a delimiter line, time and again."""
+    data = b"\r\n--bx" * count + b"\r\n--b\t\r"
+    assert [part.data for part in read(write([(DICOM, data), (DICOM, DATA)], "b"), size)] == [data, DATA]
