@@ -16,6 +16,9 @@ from benchmarks.servers import Gantry
 _SMALL = 10_000
 _CONNECTIONS = 4
 _HEADERS = {"Accept": "application/dicom+json"}
+# A week holds 19 studies of ten thousand and a page full of a million: how the search alone grows is seen where the answers
+# are of one size.
+_TEN = ("date-range", "modality", "modality-date", "name-prefix")
 # SQLite gets the studies and series alone: an instance has no part in these searches, and ten million take half an hour.
 _ROWS = {"gantry-pg": (3, 3), "gantry": (1, 1)}
 
@@ -62,6 +65,10 @@ def _probes(base: str, rows: Rows) -> dict[str, Probe]:
     """By kind: searches for studies, and for what is in one."""
     count = rows.studies
     asked = questions(count)
+    for kind in _TEN:
+        asked[f"{kind}-ten"] = [
+            Question(one.query.replace(f"limit={PAGE}", "limit=10"), one.matches, page=10) for one in asked[kind]
+        ]
     asked["offset-half"] = [Question(f"limit={PAGE}&offset={count // 2}", asked["first-page"][0].matches, count // 2)]
     asked["fuzzy-word"] = [_fuzzily(one) for one in asked["name-prefix"]]
     asked["fuzzy-name"] = [_fuzzy_name(StudyValues(number)) for number in spread(count)]

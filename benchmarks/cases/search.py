@@ -24,11 +24,12 @@ Matches = Callable[[StudyValues], bool]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A search, and what it finds. `skipped` results lie before the page."""
+    """A search, and what it finds. `skipped` results lie before the page, which has `page` at most."""
 
     query: str
     matches: Matches
     skipped: int = 0
+    page: int = PAGE
 
 
 def spread(count: int) -> list[int]:
@@ -101,7 +102,8 @@ def check_of(question: Question, count: int) -> Callable[[Answer], None]:
         everything = map(StudyValues, range(count))
         expected = {study.uid for study in everything if question.matches(study)}
         total = max(0, len(expected) - question.skipped)
-        assert min(PAGE, total) <= len(found) <= PAGE, f"{question.query}: {len(found)} of {total} studies"
+        most = question.page
+        assert min(most, total) <= len(found) <= most, f"{question.query}: {len(found)} of {total} studies"
         strange = {uid for uid in found if uid.startswith(_GENERATED)} - expected
         assert not strange, f"{question.query}: other studies than asked for"
 
