@@ -27,6 +27,7 @@ MEMORY_LIMIT = 1024 * 1024  # bytes of a blob held before they go to its spool f
 FILE_MODE = 0o640  # patients' data: nothing for others
 _HASH_INLINE = 64 * 1024  # hashing this much takes less time than changing to a thread and back
 _SUFFIX = ".part"
+_SAME_TIME = 1.0  # seconds
 _AT_ONCE = 512  # pieces of one system call, which takes 1024 (IOV_MAX)
 # EFBIG: a limit of the file system or of the process on the size of one file.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -82,6 +83,7 @@ class SpoolFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
+        self._written = time.monotonic()
         self._mappings: list[tuple[mmap.mmap, memoryview]] = []
         # FileIO rather than a bare number: a writer that somebody forgets still closes its descriptor.
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
@@ -93,6 +95,7 @@ class SpoolFile:
         return self._file.fileno()
 
     def append(self, pieces: Sequence[Piece]) -> None:
+        self._written = time.monotonic()
         waiting = list(pieces)
         while waiting:
             written = os.writev(self._file.fileno(), waiting[:_AT_ONCE])
@@ -126,7 +129,8 @@ class SpoolFile:
 
     def sync(self) -> None:
         # The time of the commit, not of the last write: a sweep must not take a slow upload for an old blob.
-        os.utime(self._file.fileno())
+        if time.monotonic() - self._written > _SAME_TIME:
+            os.utime(self._file.fileno())
         os.fdatasync(self._file.fileno())
 
     def close(self) -> None:
