@@ -4,12 +4,16 @@ On SQLite a statement that finds little takes less time than reaching a thread, 
 has gone a certain way without coming to its end is broken off and begun again in a thread, on a connection of its own; its like
 go there at once for a while, and are broken off for good when their time is over. On PostgreSQL the driver is handed the text
 itself, as in app.db.point_query.
+
+A thread goes as far as the first row: what is sorted or counted has then been found. The rows are fetched by the event loop: in
+a thread the interpreter's lock is given up for each of them, and while the loop is busy it comes back after 5 ms.
 """
 
 import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter, thread_time
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,8 +29,9 @@ Row = tuple[Any, ...]
 # many instructions of SQLite's machine.
 _BRIEF, _BRIEF_WAIT, _STRIDE = 0.002, 0.02, 1000
 _LONG_STRIDE = 100_000
-# For how long, in seconds, and of how many statements it is remembered that they took longer.
-_REMEMBERED, _MAX_LONG = 60.0, 1024
+_CACHE, _CACHE_OF_THREAD = 16_000, 8_000  # KiB of pages; there may be half a dozen threads
+# For how long, in seconds, and of how many statements it is remembered that they took longer, unless so many in a row do not.
+_REMEMBERED, _MAX_LONG, _IN_A_ROW = 60.0, 1024, 3
 _ELSEWHERE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT}
 
 
@@ -41,6 +46,14 @@ async def rows_of(db: Database, statement: Sql) -> list[Row]:
         return rows
 
 
+@dataclass(slots=True)
+class _Long:
+    """A statement that took long: until when that is remembered, and how often in a row it has been brief since."""
+
+    until: float
+    brief: int = 0
+
+
 class SqliteReader:
     """Connections to one file: one of the event loop, those of threads as many as are in use at the same time."""
 
@@ -52,25 +65,44 @@ class SqliteReader:
         self._lock = threading.Lock()
         self._is_closed = False
         self._processor_end = self._end = 0.0
-        self._long: dict[str, float] = {}
-        self._brief = self._connect(0)
+        self._long: dict[str, _Long] = {}
+        self._brief = self._connect(0, _CACHE)
         self._brief.set_progress_handler(self._has_gone_far, _STRIDE)
 
     async def rows(self, statement: Sql) -> list[Row]:
-        now = perf_counter()
-        if self._long.get(statement.text, 0.0) <= now:
-            self._processor_end, self._end = thread_time() + _BRIEF, now + _BRIEF_WAIT
+        long = self._long.get(statement.text)
+        if long is None or long.until <= perf_counter():
+            self._be_brief()
             try:
-                return look_up(self._brief, statement.text, statement.values)
+                return execute(self._brief, statement.text, statement.values).fetchall()
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF not in _ELSEWHERE:
                     raise
                 if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-                    self._remember(statement.text)
-        return await self.rows_in_thread(statement)
+                    long = self._remember(statement.text)
+        return await self.rows_in_thread(statement, long)
 
-    async def rows_in_thread(self, statement: Sql) -> list[Row]:
-        return await asyncio.to_thread(self._read, statement)
+    async def rows_in_thread(self, statement: Sql, long: _Long | None = None) -> list[Row]:
+        """By way of a thread. What it took is noted in `long`."""
+        beginning = asyncio.get_running_loop().run_in_executor(None, self._begin, statement)
+        try:
+            connection, cursor, took = await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(self._drop)
+            raise
+        if long is not None:
+            self._note(statement.text, long, took)
+        try:
+            self._be_brief()
+            connection.set_progress_handler(self._has_gone_far, _STRIDE)
+            return cursor.fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+        finally:
+            cursor.close()
+            self._give_back(connection)
+        return await asyncio.to_thread(self._read, statement)  # rows without end, or each found by itself
 
     def close(self) -> None:
         with self._lock:
@@ -79,43 +111,80 @@ class SqliteReader:
         for connection in connections:
             connection.close()
 
+    def _be_brief(self) -> None:
+        self._processor_end, self._end = thread_time() + _BRIEF, perf_counter() + _BRIEF_WAIT
+
     def _has_gone_far(self) -> bool:
         return thread_time() > self._processor_end or perf_counter() > self._end
 
-    def _remember(self, text: str) -> None:
+    def _remember(self, text: str) -> _Long:
         if len(self._long) >= _MAX_LONG:
             self._long.clear()
-        self._long[text] = perf_counter() + _REMEMBERED
+        long = self._long[text] = _Long(perf_counter() + _REMEMBERED)
+        return long
+
+    def _note(self, text: str, long: _Long, took: float) -> None:
+        """Other values, or a disk that has woken up, may make a statement brief."""
+        long.brief = long.brief + 1 if took < _BRIEF / 2 else 0
+        if long.brief >= _IN_A_ROW:
+            self._long.pop(text, None)
+
+    # What follows runs in threads, but for _give_back and _drop.
+
+    def _begin(self, statement: Sql) -> tuple[sqlite3.Connection, sqlite3.Cursor, float]:
+        """As far as the first row; processor time in seconds."""
+        connection = self._take()
+        began = thread_time()
+        try:
+            return connection, execute(connection, statement.text, statement.values), thread_time() - began
+        except BaseException:
+            self._give_back(connection)
+            raise
 
     def _read(self, statement: Sql) -> list[Row]:
+        connection = self._take()
+        try:
+            return execute(connection, statement.text, statement.values).fetchall()
+        finally:
+            self._give_back(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        """A connection on which a statement may go on until its time is over."""
         with self._lock:
             connection = self._idle.pop() if self._idle else None
-        connection = connection or self._connect(self._busy_timeout)
+        connection = connection or self._connect(self._busy_timeout, _CACHE_OF_THREAD)
         end = perf_counter() + self._statement_timeout
         connection.set_progress_handler(lambda: perf_counter() > end, _LONG_STRIDE)
-        try:
-            return look_up(connection, statement.text, statement.values)
-        finally:
-            with self._lock:
-                is_kept = not self._is_closed
-                if is_kept:
-                    self._idle.append(connection)
-            if not is_kept:
-                connection.close()
+        return connection
 
-    def _connect(self, timeout: float) -> sqlite3.Connection:
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            is_kept = not self._is_closed
+            if is_kept:
+                self._idle.append(connection)
+        if not is_kept:
+            connection.close()
+
+    def _drop(self, begun: "asyncio.Future[tuple[sqlite3.Connection, sqlite3.Cursor, float]]") -> None:
+        """Whoever waited for it has gone."""
+        if not begun.cancelled() and begun.exception() is None:
+            connection, cursor, _ = begun.result()
+            cursor.close()
+            self._give_back(connection)
+
+    def _connect(self, timeout: float, cache: int) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         # As app.db.engine, for LIKE means the same on every connection.
-        for pragma in ("query_only=ON", "case_sensitive_like=ON", "cache_size=-16000", "temp_store=MEMORY"):
+        for pragma in ("query_only=ON", "case_sensitive_like=ON", f"cache_size=-{cache}", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
 
-def look_up(connection: sqlite3.Connection, text: str, values: tuple[Any, ...]) -> list[Row]:
-    """Raises sqlite3.Error."""
-    return connection.execute(text, values).fetchall()
+def execute(connection: sqlite3.Connection, text: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+    """As far as the first row. Raises sqlite3.Error."""
+    return connection.execute(text, values)
 
 
 # Of each SQLite engine, until it is disposed of.

@@ -104,3 +104,44 @@ async def test_instances_that_were_stored_before_their_attributes_were_prepared(
     assert await search(db, query) == prepared
     assert prepared.results[0]["00280010"] == {"vr": "US", "Value": [2]}
     assert prepared.results[0]["00280008"] == {"vr": "IS", "Value": [4]}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_rows_without_an_end_are_fetched_in_a_thread(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one is soon there, the others take long."""
+    monkeypatch.setattr(search_reader, "_BRIEF", 0.002)
+    endless = sql(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n", 200_000
+    )
+    for _ in range(2):
+        assert await rows_of(db, endless) == [(number,) for number in range(1, 200_001)]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_was_long_once_need_not_be_long_again(
+    db: Database, statement_counter: StatementCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_reader, "_BRIEF", 0.01)
+    statement = _COUNTING + "   "
+    with statement_counter.counting(2):
+        assert await rows_of(db, sql(statement, 1_000_000)) == [(1_000_000,)]
+    reader = search_reader._reader(db)
+    for left in (2, 1, 0):
+        assert statement in reader._long, left
+        assert await rows_of(db, sql(statement, 10)) == [(10,)]
+    assert statement not in reader._long
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_whoever_leaves_leaves_the_connection(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_reader, "_BRIEF", 0.002)
+    reader = search_reader._reader(db)
+    asked = [asyncio.create_task(rows_of(db, sql(_COUNTING + "    ", 300_000 + n))) for n in range(3)]
+    await asyncio.sleep(0.02)
+    for task in asked:
+        task.cancel()
+    assert all(isinstance(one, asyncio.CancelledError) for one in await asyncio.gather(*asked, return_exceptions=True))
+    async with asyncio.timeout(10):
+        while not reader._idle:  # noqa: ASYNC110 - what is waited for happens in threads
+            await asyncio.sleep(0.01)
+    assert await rows_of(db, sql(_COUNTING + "    ", 300_000)) == [(300_000,)]

@@ -80,8 +80,8 @@ class StatementCounter:
         # On a busy machine a statement might be begun twice.
         monkeypatch.setattr(search_reader, "_BRIEF", 3600.0)
         monkeypatch.setattr(search_reader, "_BRIEF_WAIT", 3600.0)
-        for module in (point_query, search_reader):
-            monkeypatch.setattr(module, "look_up", self._noting(module.look_up))
+        monkeypatch.setattr(point_query, "look_up", self._noting(point_query.look_up))
+        monkeypatch.setattr(search_reader, "execute", self._noting(search_reader.execute))
 
     def close(self) -> None:
         event.remove(Engine, "before_cursor_execute", self._note)
