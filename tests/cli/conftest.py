@@ -1,11 +1,16 @@
 """A real Gantry with data of its own, for the commands that speak to one or work on its archive."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.server import Server, running_server
+
+# Whatever a shell without job control starts in the background ignores Ctrl-C, and so do the commands that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
