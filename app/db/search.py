@@ -22,8 +22,9 @@ _MAX_OFFSET = 2**62
 _MAX_WIDE = 50_000
 # What lies behind the page is counted up to here: sorting twice as much would take as long as all the rest.
 _WIDE_COUNT_CAP = 5_000
-# So many of the newest studies are looked at before an index is read from end to end.
+# So many of the newest studies are looked at before an index is read from end to end, unless there are few (ids tell, about).
 _NEWEST = 2_000
+_FEW_STUDIES = 50_000
 # Of a longer list of owners, some are soon met among the newest studies.
 _LONG_LIST = 5_000
 # Results of fewer rows are put together faster than a thread is reached.
@@ -105,7 +106,7 @@ async def _wide(
 ) -> SearchPage:
     """A search for studies by one key that may fit few or very many."""
     reader = _reader_of(returned_by(query), db.dialect)
-    if wide.scans and limit > 0 and offset + limit < _NEWEST:
+    if wide.scans and limit > 0 and offset + limit < _NEWEST and await _has_many_studies(db):
         statement = statements.page_of_newest(wide, matching.dates, reader.columns, _NEWEST, limit, offset)
         rows = await rows_of(db, statement)
         looked_at, found = rows[0][-2:]
@@ -125,6 +126,11 @@ async def _wide(
         if len(rows) < limit:
             return SearchPage(await _results(reader, rows), offset + len(rows) if rows else None, 0, True, False)
     return await _wide_page(reader, rows, found, is_whole, offset, count_cap)
+
+
+async def _has_many_studies(db: Database) -> bool:
+    rows = await rows_of(db, Sql("SELECT max(id) FROM studies"))
+    return (rows[0][0] or 0) > _FEW_STUDIES
 
 
 async def _wide_page(

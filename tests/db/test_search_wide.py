@@ -102,6 +102,7 @@ async def test_both_ways_find_the_same(
     )
     for newest, (limit, offset) in itertools.product((0, 7, 39, 40, 41), windows):
         monkeypatch.setattr(search_module, "_NEWEST", newest)
+        monkeypatch.setattr(search_module, "_FEW_STUDIES", 0)
         page = await search(db, _query(keys, fuzzy=fuzzy, limit=limit, offset=max(0, offset)))
         behind = everything[max(0, offset) :]
         assert _uids(page) == behind[:limit], (newest, limit, offset)

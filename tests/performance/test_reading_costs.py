@@ -166,7 +166,7 @@ async def test_a_search_is_one_statement_and_one_more_to_count(
         ("/dicomweb/studies?PatientID=P1&limit=2", 2, 2),
         ("/dicomweb/studies?PatientID=nobody", 1, 0),
         ("/dicomweb/studies?PatientID=P*", 1, 12),
-        ("/dicomweb/studies?PatientID=*1&limit=2", 1, 2),
+        ("/dicomweb/studies?PatientID=*1&limit=2", 2, 2),  # how many studies there are decides the way
         ("/dicomweb/studies?PatientName=*&offset=3&limit=4", 2, 4),
         (f"{study}/series", 1, 1),
         (f"{study}/instances", 1, 1),
