@@ -30,7 +30,7 @@ class FolderTree:
         self.sync = sync
         self._mark = mark
         self._folder_syncs = FolderSyncs()
-        self._durable: set[str] = set()  # folders whose own entry in their parent is on the disk
+        self._durable: set[str] = set()  # folders whose entries, and those of all above them, are on the disk
 
     def path_of(self, key: str) -> str:
         return f"{self.root}/{validate_key(key)}"
@@ -66,13 +66,12 @@ class FolderTree:
         failed: dict[str, OSError] = {}
         if not self.sync:
             return failed
-        children: dict[str, list[str]] = {}
+        fresh: list[str] = []
         below: dict[str, list[str]] = {}  # the targets that depend on a folder
         for target in targets:
             below.setdefault(_parent(target), []).append(target)
         while below:
             above: dict[str, list[str]] = {}
-            fresh: dict[str, list[str]] = {}
             for folder, inside in below.items():
                 try:
                     self._folder_syncs.sync(folder)
@@ -82,17 +81,16 @@ class FolderTree:
                         with contextlib.suppress(OSError):  # a commit that failed leaves nothing to see
                             os.unlink(target)
                     continue
-                self._remember(children.get(folder, ()))
                 if folder != self.root and folder not in self._durable:
                     above.setdefault(_parent(folder), []).extend(inside)
-                    fresh.setdefault(_parent(folder), []).append(folder)
-            below, children = above, fresh
-        return failed
-
-    def _remember(self, folders: Iterable[str]) -> None:
+                    fresh.append(folder)
+            below = above
+        # Only now: whoever meets a known folder looks no further up.
         if len(self._durable) > _DURABLE_FOLDERS:
             self._durable.clear()
-        self._durable.update(folders)
+        if not failed:
+            self._durable.update(fresh)
+        return failed
 
     def _make_folder(self, folder: str) -> None:
         if folder == self.root:
