@@ -151,6 +151,30 @@ async def test_a_blob_is_synced_before_it_is_named_and_its_folders_after(
     ]
 
 
+async def committed_together(store: LocalBlobStore, keys: list[str]) -> list[BaseException | None]:
+    """What became of each."""
+    writers = [await store.open_writer() for _ in keys]
+    for writer in writers:
+        await writer.write(b"abc")
+    commits = (writer.commit(key) for writer, key in zip(writers, keys, strict=True))
+    return await asyncio.gather(*commits, return_exceptions=True)
+
+
+async def test_a_folder_is_not_known_before_all_above_it_are_synced(
+    store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever meets a known folder looks no further up: another commit would be told too early."""
+    original = os.fsync
+
+    def sync(descriptor: int) -> None:
+        assert not store.tree._durable
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    assert await committed_together(store, ["instances/1/2/3/a", "instances/1/2/4/b"]) == [None] * 2
+    assert store.tree._durable
+
+
 async def test_blobs_that_come_together_have_each_of_their_folders_synced_once(
     store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,10 +187,7 @@ async def test_blobs_that_come_together_have_each_of_their_folders_synced_once(
 
     monkeypatch.setattr(os, "fsync", sync)
     keys = ["instances/1/2/3/a", "instances/1/2/4/b", "instances/1/5/6/c", "instances/7/8/9/d"]
-    writers = [await store.open_writer() for _ in keys]
-    for writer in writers:
-        await writer.write(b"abc")
-    await asyncio.gather(*(writer.commit(key) for writer, key in zip(writers, keys, strict=True)))
+    assert await committed_together(store, keys) == [None] * 4
     folders = ["/1/2/3", "/1/2/4", "/1/5/6", "/7/8/9", "/1/2", "/1/5", "/7/8", "/1", "/7", ""]
     assert synced == [*(f"/instances{folder}" for folder in folders), ""]
     for key in keys:
@@ -186,11 +207,7 @@ async def test_a_folder_that_cannot_be_synced_fails_what_lies_below_it_alone(
 
     monkeypatch.setattr(os, "fsync", sync)
     keys = ["instances/1/2/3/a", "instances/1/2/4/b", "instances/1/5/6/c", "instances/7/8/9/d"]
-    writers = [await store.open_writer() for _ in keys]
-    for writer in writers:
-        await writer.write(b"abc")
-    commits = (writer.commit(key) for writer, key in zip(writers, keys, strict=True))
-    outcomes = await asyncio.gather(*commits, return_exceptions=True)
+    outcomes = await committed_together(store, keys)
     below = [key.startswith(f"instances{broken}/") for key in keys]
     assert [isinstance(outcome, BlobStoreUnavailable) for outcome in outcomes] == below
     monkeypatch.undo()
