@@ -23,7 +23,8 @@ from app.dicomweb.resources import DICOM_XML
 from app.dicomweb.store_response import StoreResponse
 from app.errors import InvalidMediaType, MalformedMessage, UnsupportedMediaType
 from app.observability import INSTANCES_STORED, log
-from app.services.store import Intake, RefusedInstance, StoreResult
+from app.services.store import Intake
+from app.services.store_results import RefusedInstance, StoreResult
 
 router = APIRouter(tags=["STOW-RS"])
 

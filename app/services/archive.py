@@ -10,7 +10,11 @@ from app.dicom.header import ParseLimits
 from app.dicom.known_headers import KnownHeaders
 from app.services.codec_threads import CodecThreads
 from app.services.derived_cache import DerivedCache
-from app.services.row_queue import RowQueue
+from app.services.group_queue import GroupQueue
+
+# Instances of a group that is stored together, and groups at once: while one is written others are read, or made rows.
+ARRIVALS = 16, 4
+ROWS = 256  # of a transaction: it holds its locks for some 100 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,8 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Archive:
     """The first argument of every service. `codec_threads` runs what moves pixels, away from the event loop; `cache` keeps what
-    was worked out from stored bytes; `rows` is the way of new instances into the database; `known_headers` is for the event loop.
+    was worked out from stored bytes; `arrivals` is the way of new instances into the archive, `rows` into the database;
+    `known_headers` is for the event loop.
     """
 
     db: Database
@@ -42,5 +47,6 @@ class Archive:
     retention: timedelta = timedelta(days=30)
     limits: Limits = field(default_factory=Limits)
     cache: DerivedCache = field(default_factory=DerivedCache)
-    rows: RowQueue = field(default_factory=RowQueue)
+    arrivals: GroupQueue = field(default_factory=lambda: GroupQueue(*ARRIVALS))
+    rows: GroupQueue = field(default_factory=lambda: GroupQueue(ROWS))
     known_headers: KnownHeaders = field(default_factory=KnownHeaders)

@@ -33,7 +33,8 @@ from app.errors import (
 )
 from app.services.acceptance import Refusal, refusal_of
 from app.services.archive import Archive
-from app.services.store import Intake, Remarks
+from app.services.store import Intake
+from app.services.store_results import Remarks
 
 # Metadata of one message may ask for the bytes of one part many times over: files of this many times the message, no more.
 MAX_GROWTH = 16

@@ -74,17 +74,30 @@ async def test_all_arrive_in_as_many_groups_as_are_needed(
     assert {key: await read_blob(store, key) for key in blobs} == blobs
 
 
-async def test_what_comes_meanwhile_gathers(store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_comes_meanwhile_gathers_until_it_is_a_whole_group(
+    store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = Gate(monkeypatch)
-    commits = []
-    for number in range(10):
-        writer = await written(store, b"x")
-        commits.append(asyncio.create_task(writer.commit(key_of(number))))
-        await begun(gate, min(number + 1, AT_ONCE))
+    commits: list[asyncio.Task[None]] = []
+
+    async def commit(count: int) -> None:
+        for _ in range(count):
+            writer = await written(store, b"x")
+            commits.append(asyncio.create_task(writer.commit(key_of(len(commits)))))
+
+    await commit(1)
+    await begun(gate, 1)
+    await commit(GROUP_FILES - 1)
+    await asyncio.sleep(0.05)
+    assert len(gate.threads) == 1
+    await commit(1)
+    await begun(gate, AT_ONCE)
+    await commit(2 * GROUP_FILES)
+    await asyncio.sleep(0.05)
+    assert len(gate.threads) == AT_ONCE
     gate.open.set()
     await asyncio.gather(*commits)
-    assert len(set(gate.threads)) <= AT_ONCE + 1
-    assert len(await list_keys(store)) == 10
+    assert len(await list_keys(store)) == len(commits) == 1 + 3 * GROUP_FILES
 
 
 async def test_a_large_blob_keeps_nobody_waiting(store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,9 +176,8 @@ async def test_one_that_is_given_up_takes_nobody_with_it(
     gate = Gate(monkeypatch)
     before = []
     if waiting:
-        for number in range(AT_ONCE):
-            before.append(asyncio.create_task((await written(store, b"x")).commit(key_of(100 + number))))
-            await begun(gate, number + 1)
+        before.append(asyncio.create_task((await written(store, b"x")).commit(key_of(100))))
+        await begun(gate, 1)
     writers = [await written(store, b"x") for _ in range(5)]
     commits = [asyncio.create_task(writer.commit(key_of(number))) for number, writer in enumerate(writers)]
     await (asyncio.sleep(0.05) if waiting else begun(gate, 1))

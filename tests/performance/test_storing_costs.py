@@ -9,7 +9,7 @@ import pytest
 
 from app.blobs import spool
 from app.dicom.header import parse_head, parse_instance
-from app.services import store as service
+from app.services import store_group as service
 from tests.performance.conftest import Store
 from tests.support.counting_blobs import Traffic
 from tests.support.databases import StatementCounter

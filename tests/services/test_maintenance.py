@@ -14,7 +14,7 @@ from app.errors import Gone, NotFound
 from app.services.archive import Archive
 from app.services.deletion import delete, restore
 from app.services.reindex import reindex
-from app.services.store import StoredInstance
+from app.services.store_results import StoredInstance
 from app.services.sweep import sweep
 from app.services.verify import verify
 from tests.services.uploads import content, files_of, upload

@@ -12,9 +12,10 @@ from app.db.locate import locate_instance, locate_instances
 from app.dicom import store_status
 from app.dicom.references import InstanceRef, StudyRef
 from app.errors import BlobStoreUnavailable, DatabaseUnavailable, NotFound, OutOfSpace, Unavailable
-from app.services import row_queue, store
+from app.services import store, store_group
 from app.services.archive import Archive
-from app.services.store import Intake, RefusedInstance, StoredInstance
+from app.services.store import Intake
+from app.services.store_results import RefusedInstance, StoredInstance
 from tests.services.uploads import content, files_of, upload
 from tests.support.dicom_bytes import make_instance, new_uid
 
@@ -160,7 +161,7 @@ async def test_database_away_is_said_as_a_whole_and_keeps_no_half(
     async def away(db: Database, *_: object, **__: object) -> None:
         raise DatabaseUnavailable("the database does not answer")
 
-    monkeypatch.setattr(row_queue, "ingest", away)
+    monkeypatch.setattr(store_group, "ingest", away)
     data = make_instance()
     with pytest.raises(Unavailable):
         await upload(archive, [data])

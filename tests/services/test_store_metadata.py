@@ -22,8 +22,9 @@ from app.errors import BlobStoreUnavailable, MalformedMessage, OutOfSpace, TooLa
 from app.services import store_metadata as service
 from app.services.archive import Archive, Limits
 from app.services.codec_threads import CodecThreads
-from app.services.store import Intake, RefusedInstance, StoredInstance, StoreResult
+from app.services.store import Intake
 from app.services.store_metadata import MetadataDocument, Spool, store_metadata
+from app.services.store_results import RefusedInstance, StoredInstance, StoreResult
 from tests.services.uploads import content, files_of
 from tests.support.dicom_bytes import new_uid
 

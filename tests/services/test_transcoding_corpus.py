@@ -19,7 +19,7 @@ from app.services.archive import Archive
 from app.services.codec_threads import CodecThreads
 from app.services.derived_cache import DerivedCache
 from app.services.retrieve import open_instance, retrieve_instances
-from app.services.store import StoredInstance
+from app.services.store_results import StoredInstance
 from app.services.syntaxes import Alternative
 from tests.dicom.conversion import packaged_files
 from tests.services.stored_images import TARGETS, read_back

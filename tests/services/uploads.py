@@ -5,7 +5,8 @@ from pathlib import Path
 
 from app.dicom.references import StudyRef
 from app.services.archive import Archive
-from app.services.store import Intake, StoreResult
+from app.services.store import Intake
+from app.services.store_results import StoreResult
 
 
 async def upload(

@@ -1,0 +1,270 @@
+"""A group of received instances becomes part of the archive: headers read, blobs durable, then rows (design: blob first, row last).
+
+What several requests brought goes through together. One look-up finds those that are stored already, one piece of work makes the
+blobs durable, one short transaction writes the rows; and the headers are read one right behind the other: half a megabyte of
+pixels between two of them would drive out of the processor's caches what both have in common, which doubles the time.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from app.blobs.base import BlobWriter
+from app.blobs.keys import instance_key
+from app.db.engine import Database
+from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_digests, ingest
+from app.dicom import store_status
+from app.dicom.header import NotQuick, parse_head, parse_instance, read_file_meta
+from app.dicom.instance import InstanceRecord, ParsedInstance
+from app.dicom.references import InstanceRef, StudyRef
+from app.errors import DicomError, OutOfSpace, Unavailable
+from app.observability import log
+from app.services.acceptance import accept, refusal_of, warning_of
+from app.services.archive import Archive
+from app.services.store_results import RefusedInstance, Remarks, StoredInstance, StoreResult
+from app.services.tombstones import record_tombstones
+
+HEAD_BYTES = 64 * 1024  # of a file that is in memory in pieces: the headers of most images are shorter
+EXAMINED_AT_ONCE = 16  # some milliseconds
+INLINE_PARSE_BYTES = 1024 * 1024  # larger files may have headers that take long to read: away from the event loop
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A whole part that nobody has looked at yet; `study` is what its request is confined to, None for any."""
+
+    writer: BlobWriter
+    remarks: Remarks
+    study: StudyRef | None = None
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """An accepted instance whose bytes are still in its writer.
+
+    place     in the group
+    digest    "" until it is known: of a new instance, when its bytes are written
+    blob_key  "" until it is durable
+    """
+
+    place: int
+    ref: InstanceRef
+    sop_class_uid: str
+    parsed: ParsedInstance
+    writer: BlobWriter
+    remarks: Remarks
+    digest: str = ""
+    blob_key: str = ""
+
+
+async def store_group(archive: Archive, group: Sequence[Received]) -> list[StoreResult]:
+    """A result for each, in their order; every writer has ended on return. What is wrong with one is told of that one alone."""
+    return await _StoreGroup(archive, group).store()
+
+
+class _StoreGroup:
+    def __init__(self, archive: Archive, group: Sequence[Received]) -> None:
+        self._archive = archive
+        self._group = group
+        self._results: list[StoreResult | None] = [None] * len(group)
+
+    async def store(self) -> list[StoreResult]:
+        candidates = await self._examine_all()
+        try:
+            fresh = await self._settle_known(candidates)
+            durable = await self._commit_blobs(fresh)
+            if durable:
+                await self._insert_rows(durable)
+        except Unavailable as error:
+            self._fail([one for one in candidates if self._results[one.place] is None], error)
+        except Exception as error:  # noqa: BLE001 - reported per instance, and logged whole
+            log.exception("store.group_failed", instances=len(candidates))
+            self._fail([one for one in candidates if self._results[one.place] is None], error)
+        finally:
+            for one in candidates:
+                if not one.blob_key:
+                    await one.writer.cancel()
+        return [result for result in self._results if result is not None]
+
+    async def _examine_all(self) -> list[_Candidate]:
+        candidates = []
+        for place, received in enumerate(self._group):
+            candidate = await self._examine(place, received)
+            if candidate is None:
+                await received.writer.cancel()
+            else:
+                candidates.append(candidate)
+            if (place + 1) % EXAMINED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # others have their turn
+        return candidates
+
+    async def _examine(self, place: int, received: Received) -> _Candidate | None:
+        """None where it is refused, with its result."""
+        writer, remarks = received.writer, received.remarks
+        sop_class_uid = sop_instance_uid = ""
+        try:
+            try:
+                parsed = await _parse(writer, self._archive)
+            except DicomError:
+                meta = read_file_meta(await writer.contents())
+                sop_class_uid, sop_instance_uid = meta.media_storage_sop_class_uid, meta.media_storage_sop_instance_uid
+                raise
+            sop_class_uid, sop_instance_uid = parsed.text("00080016"), parsed.text("00080018")
+            ref = accept(parsed, received.study)
+        except DicomError as error:
+            refusal = refusal_of(error)
+            self._results[place] = RefusedInstance(sop_class_uid, sop_instance_uid, refusal.status, str(refusal))
+            return None
+        except Exception as error:  # noqa: BLE001 - of this one alone, and logged
+            if not isinstance(error, Unavailable):
+                log.exception("store.examine_failed", sop_instance_uid=sop_instance_uid)
+            self._results[place] = _failed(sop_class_uid, sop_instance_uid, error)
+            return None
+        finally:
+            writer.forget_contents()
+        if remarks.warning is None:
+            remarks = Remarks(warning_of(parsed))
+        return _Candidate(place, ref, sop_class_uid, parsed, writer, remarks)
+
+    async def _settle_known(self, candidates: list[_Candidate]) -> list[_Candidate]:
+        """Those whose bytes are not in the archive; the others get their result without touching the blob store."""
+        digests = await find_digests(self._archive.db, [one.ref for one in candidates])
+        fresh = []
+        for one in candidates:
+            known = digests.get(one.ref)
+            if known is not None:
+                one.digest = await one.writer.digest()
+            if known == one.digest:
+                self._results[one.place] = StoredInstance(
+                    one.ref, one.sop_class_uid, study_created=False, changed=False, remarks=one.remarks
+                )
+            elif known is not None and self._archive.duplicates is DuplicatePolicy.KEEP:
+                self._results[one.place] = _duplicate(one)
+            else:
+                fresh.append(one)
+        return fresh
+
+    async def _commit_blobs(self, candidates: list[_Candidate]) -> list[_Candidate]:
+        async def commit(candidate: _Candidate) -> _Candidate | None:
+            ref, keys = candidate.ref, []
+
+            def key_of(digest: str) -> str:
+                candidate.digest = digest
+                keys.append(instance_key(ref.study_instance_uid, ref.series_instance_uid, ref.sop_instance_uid, digest))
+                return keys[0]
+
+            try:
+                await candidate.writer.commit(key_of)
+            except Unavailable as error:
+                self._fail([candidate], error)
+                return None
+            candidate.blob_key = keys[0]
+            return candidate
+
+        committed = await asyncio.gather(*(commit(candidate) for candidate in candidates))
+        return [candidate for candidate in committed if candidate is not None]
+
+    async def _insert_rows(self, candidates: list[_Candidate]) -> None:
+        """A failure here leaves the blobs: whether the rows were committed is not known, so only a sweep may judge."""
+        archive = self._archive
+        manner = _RowManner(archive.db, archive.duplicates, archive.retention)
+        records = [
+            InstanceRecord(c.ref, c.sop_class_uid, c.parsed, c.blob_key, c.writer.size, c.digest) for c in candidates
+        ]
+        try:
+            results = await archive.rows.put(_write_rows, manner, records)
+        except Unavailable:
+            raise
+        except Exception:
+            if len(candidates) == 1:
+                raise
+            # What one of them brought cannot be written: the others are not to suffer for it.
+            for one in candidates:
+                await self._insert_alone(one)
+            return
+        for one, result in zip(candidates, results, strict=True):
+            if result.outcome is Outcome.REFUSED:
+                self._results[one.place] = _duplicate(one)
+            else:
+                self._results[one.place] = StoredInstance(
+                    one.ref,
+                    one.sop_class_uid,
+                    study_created=result.study_created,
+                    changed=result.outcome is not Outcome.UNCHANGED,
+                    remarks=one.remarks,
+                )
+        await self._tidy(results)
+
+    async def _insert_alone(self, candidate: _Candidate) -> None:
+        try:
+            await self._insert_rows([candidate])
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - of this one alone, and logged
+            log.exception("store.insert_failed", sop_instance_uid=candidate.ref.sop_instance_uid)
+            self._fail([candidate], error)
+
+    async def _tidy(self, results: Sequence[IngestResult]) -> None:
+        """What is stored is stored: trouble here is logged, and a sweep does it later."""
+        try:
+            for result in results:
+                if result.surplus_blob_key:
+                    await self._archive.blobs.delete(result.surplus_blob_key)
+            replaced = [result.replaced_blob_key for result in results if result.replaced_blob_key]
+            if replaced:
+                await record_tombstones(self._archive.blobs, replaced, "replaced")
+        except Unavailable as error:
+            log.warning("store.tidy_failed", error=str(error))
+
+    def _fail(self, candidates: Sequence[_Candidate], error: Exception) -> None:
+        for one in candidates:
+            self._results[one.place] = _failed(one.sop_class_uid, one.ref.sop_instance_uid, error)
+
+
+@dataclass(frozen=True, slots=True)
+class _RowManner:
+    """Only what is to be written in the same manner shares a transaction."""
+
+    db: Database
+    duplicates: DuplicatePolicy
+    retention: timedelta
+
+
+async def _write_rows(manner: _RowManner, records: Sequence[InstanceRecord]) -> list[IngestResult]:
+    return await ingest(manner.db, records, duplicates=manner.duplicates, retention=manner.retention)
+
+
+def _failed(sop_class_uid: str, sop_instance_uid: str, error: Exception) -> RefusedInstance:
+    full = isinstance(error, OutOfSpace)
+    return RefusedInstance(
+        sop_class_uid,
+        sop_instance_uid,
+        store_status.OUT_OF_RESOURCES if full else store_status.PROCESSING_FAILURE,
+        str(error) if isinstance(error, Unavailable) else "internal error",
+        transient=isinstance(error, Unavailable) and not full,
+    )
+
+
+def _duplicate(candidate: _Candidate) -> RefusedInstance:
+    return RefusedInstance(
+        candidate.sop_class_uid,
+        candidate.ref.sop_instance_uid,
+        store_status.DUPLICATE_SOP_INSTANCE,
+        "an instance of this SOP Instance UID with other content is stored, and duplicates are not replaced",
+    )
+
+
+async def _parse(writer: BlobWriter, archive: Archive) -> ParsedInstance:
+    """On the event loop where that takes well under a millisecond, as for nearly all files; else in a thread."""
+    limits = archive.limits.parse
+    head = writer.head(HEAD_BYTES)
+    if head is not None:
+        with suppress(NotQuick):
+            return parse_head(head, writer.size, limits, archive.known_headers)
+    contents = await writer.contents()
+    if len(contents) <= INLINE_PARSE_BYTES:
+        with suppress(NotQuick):
+            return parse_instance(contents, limits, quick=True, known_headers=archive.known_headers)
+    return await asyncio.to_thread(parse_instance, contents, limits)

@@ -1,0 +1,139 @@
+"""Instances of several requests are stored together, and share nothing but the work."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from app.blobs import local
+from app.db.engine import Database
+from app.db.ingest import IngestResult, ingest
+from app.db.inventory import counts
+from app.dicom import store_status
+from app.dicom.instance import InstanceRecord
+from app.errors import BlobStoreUnavailable
+from app.services import store, store_group
+from app.services.archive import ARRIVALS, Archive
+from app.services.group_queue import GroupQueue
+from app.services.store_results import RefusedInstance, StoredInstance
+from tests.services.uploads import files_of, upload
+from tests.support.dicom_bytes import make_instance, new_uid
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many instances each group had."""
+    sizes: list[int] = []
+    original = store_group.store_group
+
+    async def counted(archive: Archive, group: Sequence[Any]) -> list[Any]:
+        sizes.append(len(group))
+        return await original(archive, group)
+
+    monkeypatch.setattr(store, "store_group", counted)
+    return sizes
+
+
+async def test_requests_that_come_together_are_stored_together(archive: Archive, groups: list[int]) -> None:
+    study = new_uid()
+    files = [make_instance(study, InstanceNumber=str(number)) for number in range(10)]
+    answers = await asyncio.gather(*(upload(archive, [data]) for data in files))
+    assert all(isinstance(result, StoredInstance) for answer in answers for result in answer)
+    assert groups == [10]
+    assert (
+        sum(result.study_created for answer in answers for result in answer if isinstance(result, StoredInstance)) == 1
+    )
+    assert (await counts(archive.db))[2] == 10
+
+
+async def test_each_request_gets_its_own_results(archive: Archive, groups: list[int]) -> None:
+    first, second = make_instance(), make_instance()
+    study = new_uid()
+    answers = await asyncio.gather(
+        upload(archive, [first, b"not DICOM"]), upload(archive, [second], study=study), upload(archive, [second])
+    )
+    kinds = [[type(result) for result in answer] for answer in answers]
+    assert kinds == [[StoredInstance, RefusedInstance], [RefusedInstance], [StoredInstance]]
+    (outside,) = answers[1]
+    assert isinstance(outside, RefusedInstance)
+    assert outside.status is store_status.STUDY_MISMATCH, "the study of one request confines no other"
+    assert groups == [4]
+
+
+async def test_the_same_instance_twice_in_a_group_is_one(archive: Archive, groups: list[int]) -> None:
+    data = make_instance()
+    answers = await asyncio.gather(*(upload(archive, [data]) for _ in range(4)))
+    results = [result for answer in answers for result in answer]
+    assert all(isinstance(result, StoredInstance) for result in results)
+    assert sum(result.changed for result in results if isinstance(result, StoredInstance)) == 1
+    assert (groups, len(files_of(archive)), (await counts(archive.db))[2]) == ([4], 1, 1)
+
+
+async def test_rows_that_cannot_be_written_harm_no_other(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = make_instance(), [make_instance() for _ in range(3)]
+    digest = hashlib.sha256(bad).hexdigest()
+
+    async def picky(db: Database, records: Sequence[InstanceRecord], **manner: Any) -> list[IngestResult]:
+        if any(record.digest == digest for record in records):
+            raise IntegrityError("INSERT", {}, ValueError("no"))
+        return await ingest(db, records, **manner)
+
+    monkeypatch.setattr(store_group, "ingest", picky)
+    (refused,), *stored = await asyncio.gather(*(upload(archive, [data]) for data in (bad, *good)))
+    assert isinstance(refused, RefusedInstance)
+    assert (refused.status, refused.transient) == (store_status.PROCESSING_FAILURE, False)
+    assert all(isinstance(result, StoredInstance) for answer in stored for result in answer)
+    assert (await counts(archive.db))[2] == 3
+
+
+@pytest.mark.parametrize("error", [ValueError("a fault of ours"), BlobStoreUnavailable("away")])
+async def test_one_that_cannot_be_examined_harms_no_other(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    bad, good = make_instance(), make_instance()
+    accept = store_group.accept
+
+    def failing(parsed: Any, study: Any) -> Any:
+        if parsed.text("00080018").encode() in bad:
+            raise error
+        return accept(parsed, study)
+
+    monkeypatch.setattr(store_group, "accept", failing)
+    refused, stored = await upload(archive, [bad, good])
+    assert isinstance(refused, RefusedInstance)
+    assert refused.status is store_status.PROCESSING_FAILURE
+    assert refused.sop_instance_uid
+    assert refused.transient == isinstance(error, BlobStoreUnavailable)
+    assert isinstance(stored, StoredInstance)
+    assert len(files_of(archive)) == 1
+
+
+async def test_a_large_instance_keeps_nobody_waiting(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LARGE_BYTES", 10_000)
+    gate = asyncio.Event()
+    commit = local._LocalWriter.commit
+
+    async def slow(self: Any, key: Any) -> None:
+        if self.size > 10_000:
+            await gate.wait()
+        await commit(self, key)
+
+    monkeypatch.setattr(local._LocalWriter, "commit", slow)
+    large = [
+        asyncio.create_task(upload(archive, [make_instance(rows=128, columns=128)])) for _ in range(ARRIVALS[1] + 1)
+    ]
+    await asyncio.sleep(0.05)
+    (small,) = await asyncio.wait_for(upload(archive, [make_instance()]), 10)
+    assert isinstance(small, StoredInstance)
+    assert not any(task.done() for task in large)
+    gate.set()
+    answers = await asyncio.gather(*large)
+    assert all(isinstance(result, StoredInstance) for answer in answers for result in answer)
+
+
+def test_archives_have_queues_of_their_own(archive: Archive) -> None:
+    assert isinstance(archive.arrivals, GroupQueue)
+    assert archive.arrivals is not archive.rows
