@@ -1,22 +1,25 @@
 """Content codings for text: DICOM JSON, XML and error reports. Pixel data is never compressed here (PS3.18 8.4.1)."""
 
 import zlib
+from collections.abc import Iterable
+from functools import lru_cache
 
 import zstandard
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MINIMUM_BYTES = 512
 GZIP_LEVEL = 1  # DICOM JSON shrinks to a tenth already; higher levels cost many times the processor for a few per cent
 ZSTD_LEVEL = 3
 _TEXT = (
-    "application/dicom+json",
-    "application/json",
-    "application/problem+json",
-    "text/",
-    "application/vnd.sun.wadl+xml",
+    b"application/dicom+json",
+    b"application/json",
+    b"application/problem+json",
+    b"text/",
+    b"application/vnd.sun.wadl+xml",
+    b'multipart/related; type="application/dicom+xml"',
 )
-_XML_PARTS = 'multipart/related; type="application/dicom+xml"'
+_REMEMBERED_LENGTH = 200  # of an Accept-Encoding
 
 
 class CompressText:
@@ -29,7 +32,7 @@ class CompressText:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        coding = _coding(Headers(scope=scope).get("accept-encoding", ""))
+        coding = _coding_for(_header(scope["headers"], b"accept-encoding"))
         await self.app(scope, receive, _Sender(send, coding, bool(scope.get("gantry.head"))).send)
 
 
@@ -91,8 +94,15 @@ def _compressor(coding: str) -> "zlib._Compress | zstandard.ZstdCompressionObj":
 
 
 def _is_text(start: Message) -> bool:
-    content_type = Headers(raw=start["headers"]).get("content-type", "")
-    return content_type.startswith(_TEXT) or content_type.startswith(_XML_PARTS)
+    return _header(start["headers"], b"content-type").startswith(_TEXT)
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
+    """The first of that name, which is in lower case as ASGI has it; b"" where there is none."""
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return b""
 
 
 def takes_gzip(accept_encoding: str) -> bool:
@@ -100,11 +110,19 @@ def takes_gzip(accept_encoding: str) -> bool:
     return _weights(accept_encoding).get("gzip", 0.0) > 0
 
 
+def _coding_for(accept_encoding: bytes) -> str:
+    known = _known_coding if len(accept_encoding) <= _REMEMBERED_LENGTH else _coding
+    return known(accept_encoding.decode("latin-1"))
+
+
 def _coding(accept_encoding: str) -> str:
     """The best coding that the client takes by name (RFC 9110 12.5.3); "" for none."""
     weights = _weights(accept_encoding)
     best = max(("zstd", "gzip"), key=lambda name: weights.get(name, 0.0))
     return best if weights.get(best, 0.0) > 0 else ""
+
+
+_known_coding = lru_cache(maxsize=64)(_coding)
 
 
 def _weights(accept_encoding: str) -> dict[str, float]:

@@ -77,5 +77,7 @@ def accept_of(request: Request) -> str | None:
 
 def accept_parameter_of(request: Request) -> str | None:
     """The `accept` query parameter (PS3.18 8.3.3.1)."""
+    if not request.scope["query_string"]:
+        return None
     values = request.query_params.getlist("accept")
     return ",".join(values) if values else None

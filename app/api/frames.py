@@ -16,7 +16,15 @@ from app.dicom.references import parse_frame_list, resource_path
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.services.archive import Archive
-from app.services.frames import FrameDelivery, can_stream, read_few_frames, read_frames, retrieve_frames, stream_frame
+from app.services.frames import (
+    FrameDelivery,
+    can_stream,
+    frame_slices,
+    read_few_frames,
+    read_frames,
+    retrieve_frames,
+    stream_frame,
+)
 
 router = APIRouter(tags=["WADO-RS"])
 
@@ -69,6 +77,11 @@ async def answer_frames(
     # Boundaries differ from answer to answer: a multipart message has no strong tag.
     headers = validators(None, modified)
     if can_stream(archive, delivery):
+        if (slices := await frame_slices(archive, delivery)) is not None:
+            files = [
+                (part_of(number, file.length), file) for number, file in zip(delivery.numbers, slices, strict=True)
+            ]
+            return multipart_of_parts(files, representation.media_type, headers)
         parts = list(map(part_of, delivery.numbers, delivery.sizes))
         first = await primed(stream_frame(archive, delivery, 0))
         streams = _streamed(archive, delivery, parts, first)

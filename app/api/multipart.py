@@ -53,11 +53,13 @@ def multipart_of_streams(
 
 
 def multipart_of_parts(
-    parts: Sequence[tuple[Part, bytes]], media_type: str, headers: Mapping[str, str], *, status: int = 200
+    parts: Sequence[tuple[Part, bytes | FileSlice]], media_type: str, headers: Mapping[str, str], *, status: int = 200
 ) -> Response:
     """Parts that are all there."""
     boundary = new_boundary()
-    pieces = [piece for index, (part, body) in enumerate(parts) for piece in (_head(boundary, part, index), body)]
+    pieces: list[bytes | FileSlice] = [
+        piece for index, (part, body) in enumerate(parts) for piece in (_head(boundary, part, index), body)
+    ]
     pieces.append(closing(boundary))
     return PiecesBody(pieces, multipart_content_type(media_type, boundary), status=status, headers=headers)
 

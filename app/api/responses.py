@@ -107,21 +107,33 @@ async def _send_slice(piece: FileSlice, send: Send, *, takes_files: bool) -> Non
 
 
 class PiecesBody(Response):
-    """A body that is all there, in pieces: large ones are sent as they are, small ones together."""
+    """A body that is all there, in pieces and parts of files: large ones are sent as they are, small ones together."""
 
     def __init__(
-        self, pieces: Sequence[bytes], media_type: str, *, status: int = 200, headers: Mapping[str, str] | None = None
+        self,
+        pieces: Sequence[bytes | FileSlice],
+        media_type: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status_code = status
         self.background = None
         self.pieces = pieces
-        self.raw_headers = _raw_headers(media_type, sum(map(len, pieces)), headers)
+        length = sum(piece.length if isinstance(piece, FileSlice) else len(piece) for piece in pieces)
+        self.raw_headers = _raw_headers(media_type, length, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         waiting: list[bytes] = []
         if not scope.get("gantry.head"):
+            takes_files = FILE_EXTENSION in scope.get("extensions", ())
             for piece in self.pieces:
+                if isinstance(piece, FileSlice):
+                    piece.head = b"".join(waiting)
+                    await _send_slice(piece, send, takes_files=takes_files)
+                    waiting = []
+                    continue
                 if len(piece) < _JOINED_BYTES:
                     waiting.append(piece)
                     continue

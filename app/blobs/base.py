@@ -87,6 +87,11 @@ class BlobStore(ABC):
         async for chunk in self.open(key, offset, length):
             yield chunk
 
+    async def slices(self, key: str, ranges: Sequence[tuple[int, int]]) -> Sequence[FileSlice] | None:
+        """Parts of the file that the blob is, one for each range; None of a store without files. Raises BlobNotFound,
+        BlobStoreUnavailable."""
+        return None
+
     async def open_each(self, blobs: Sequence[tuple[str, int]]) -> AsyncGenerator[AsyncIterator[bytes], None]:
         """A stream, as of `open`, of each of `blobs` (key and size), in their order; each is read to its end before the next is
         asked for.

@@ -27,6 +27,16 @@ class OpenFile:
         """Blocking; fewer bytes where the file ends. Raises OSError."""
         return os.pread(self.descriptor, length, offset)
 
+    def read_from_memory(self, offset: int, length: int) -> bytes | None:
+        """The same of few bytes, in one call; None where it might wait for a disk, or there are fewer."""
+        if _NOWAIT is None:
+            return None
+        found = bytearray(length)
+        try:
+            return bytes(found) if os.preadv(self.descriptor, [found], offset, _NOWAIT) == length else None
+        except OSError:  # EAGAIN: it would wait; or the file system cannot tell
+            return None
+
     def is_in_memory(self, offset: int, length: int) -> bool:
         return is_in_memory(self.descriptor, offset, length)
 

@@ -30,6 +30,7 @@ CHUNK = 512 * 1024
 SYNC_THREADS = 16
 READ_THREADS = 16
 READ_AT_ONCE = 1024 * 1024  # bytes that are copied from the page cache faster than a thread is reached
+FEW_BYTES = 64 * 1024  # looking whether they are in memory takes as long as reading them
 OPEN_FILES = 1024
 OPEN_AT_ONCE, OPEN_BYTES = 16, 8 * 1024 * 1024  # of a series: reaching a thread takes longer than opening a file
 MERGE_GAP = 16 * 1024  # reading over a gap of this size costs no more than another read
@@ -87,6 +88,13 @@ class LocalBlobStore(BlobStore):
         if wanted:
             yield FileSlice(file, offset, wanted)
 
+    async def slices(self, key: str, ranges: Sequence[tuple[int, int]]) -> Sequence[FileSlice]:
+        file = await self._file(key)
+        for offset, length in ranges:
+            validate_range(offset, length)
+            _within(file, offset, length)
+        return [FileSlice(file, offset, length) for offset, length in ranges]
+
     async def pieces_each(
         self, blobs: Sequence[tuple[str, int]]
     ) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
@@ -127,13 +135,21 @@ class LocalBlobStore(BlobStore):
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         validate_range(offset, length)
-        return (await self._read_groups(key, [RangeGroup(offset, length, (0,))]))[0]
+        file = await self._file(key)
+        _within(file, offset, length)
+        if length <= FEW_BYTES and (found := file.read_from_memory(offset, length)) is not None:
+            return found
+        return (await self._read_groups(file, [RangeGroup(offset, length, (0,))]))[0]
 
     async def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        if len(ranges) == 1:
+            return [await self.get_range(key, *ranges[0])]
         groups = coalesce(ranges, max_gap=MERGE_GAP, max_bytes=MERGE_BYTES)
         if not groups:
             return []
-        reads = await self._read_groups(key, groups)
+        file = await self._file(key)
+        _within(file, groups[-1].offset, groups[-1].length)  # the last ends last: its end proves the others
+        reads = await self._read_groups(file, groups)
         return distribute(ranges, zip(groups, reads, strict=True))
 
     async def _file(self, key: str) -> OpenFile:
@@ -144,9 +160,7 @@ class LocalBlobStore(BlobStore):
             self._files.keep(key, file)
         return file
 
-    async def _read_groups(self, key: str, groups: Sequence[RangeGroup]) -> list[bytes]:
-        file = await self._file(key)
-        _within(file, groups[-1].offset, groups[-1].length)  # the last ends last: its end proves the others
+    async def _read_groups(self, file: OpenFile, groups: Sequence[RangeGroup]) -> list[bytes]:
         if sum(group.length for group in groups) <= READ_AT_ONCE and all(
             file.is_in_memory(group.offset, group.length) for group in groups
         ):

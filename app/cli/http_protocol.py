@@ -11,6 +11,9 @@ the place of a `http.response.body` that is not the last:
 
 What is not in memory yet is read by a thread first: the event loop never waits for a disk. Who has just seen that it is there
 says so, in a key of ours: "gantry.in_memory". Another, "gantry.head", has bytes that go in front, in the same segments.
+
+The head of an answer goes out with what follows it, in one system call: a client that is woken for the head alone finds nothing
+to do yet.
 """
 
 import asyncio
@@ -27,6 +30,7 @@ from app.blobs.files import is_in_memory
 EXTENSION = "http.response.zerocopysend"
 _WINDOW = 1024 * 1024  # bytes that are known to be in memory, or are brought there, at a time
 _MORE = getattr(socket, "MSG_MORE", 0)
+_JOINED_BYTES = 64 * 1024  # copying so much takes less than another system call
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -75,15 +79,17 @@ class HttpProtocol(HttpToolsProtocol):
         if self.socket is not None:
             self.socket.close()
 
-    async def send_file(self, cycle: RequestResponseCycle, message: Mapping[str, Any]) -> None:
-        """Everything that was written before goes first. Raises OSError, RuntimeError as uvicorn for a wrong length."""
+    async def send_file(self, cycle: RequestResponseCycle, message: Mapping[str, Any], held: bytes = b"") -> None:
+        """Everything that was written before goes first, then what was `held` back, the head of the answer. Raises OSError,
+        RuntimeError as uvicorn for a wrong length."""
         if not cycle.response_started or cycle.response_complete:
             raise RuntimeError("a part of a file is sent between the start and the end of an answer")
         descriptor, offset, head = message["file"], message["offset"], message.get("gantry.head", b"")
         end = offset + message["count"]
         length = len(head) + message["count"]
         if cycle.chunked_encoding:
-            self.transport.write(b"%x\r\n" % length)
+            self.transport.write(held + b"%x\r\n" % length)
+            held = b""
         elif length > cycle.expected_content_length:
             raise RuntimeError("Response content longer than Content-Length")
         else:
@@ -91,8 +97,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self.socket is None:
             self.socket = _Socket(self.transport)
         await self.socket.flush()
-        if head:
-            await self.socket.send(head)
+        if held or head:
+            await self.socket.send(held + head)
         while offset < end and not cycle.disconnected:
             window = min(_WINDOW, end - offset)
             if not (message.get("gantry.in_memory") or is_in_memory(descriptor, offset, window)):
@@ -130,13 +136,17 @@ class _Chunks:
 
 
 class _Exchange:
-    """The application with `receive` and `send` that know how bodies are kept and files are sent."""
+    """The application with `receive` and `send` that know how bodies are kept, heads are held back and files are sent."""
 
     def __init__(self, app: Any, protocol: HttpProtocol, cycle: RequestResponseCycle) -> None:
         self._app, self._protocol, self._cycle = app, protocol, cycle
+        self._held = _Held()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, self._receive, self._send)
+        try:
+            await self._app(scope, self._receive, self._send)
+        finally:
+            self._let_go()  # nothing followed: the application has failed
 
     async def _receive(self) -> Any:
         message = await self._cycle.receive()
@@ -144,10 +154,52 @@ class _Exchange:
         return message
 
     async def _send(self, message: Any) -> None:
-        if message["type"] != EXTENSION:
+        kind = message["type"]
+        if kind == "http.response.start":
+            await self._hold(message)
+        elif kind == EXTENSION:
+            held = self._held.take()
+            if not self._cycle.disconnected:
+                await self._protocol.send_file(self._cycle, message, held)
+        elif self._held.written and len(message.get("body", b"")) <= _JOINED_BYTES:
+            await self._hold(message)
+            self._let_go()
+        else:
+            self._let_go()
             await self._cycle.send(message)
-        elif not self._cycle.disconnected:
-            await self._protocol.send_file(self._cycle, message)
+
+    async def _hold(self, message: Any) -> None:
+        """What the message becomes is held back."""
+        cycle, transport = self._cycle, self._cycle.transport
+        cycle.transport = self._held  # type: ignore[assignment]
+        try:
+            await cycle.send(message)
+        finally:
+            cycle.transport = transport
+
+    def _let_go(self) -> None:
+        held = self._held.take()
+        if held and not self._cycle.disconnected:
+            self._cycle.transport.write(held)
+        if self._held.is_closed:
+            self._cycle.transport.close()
+
+
+class _Held:
+    """In the place of a transport: what is to be written, and whether the connection is to be closed behind it."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.write = self.written.append
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def take(self) -> bytes:
+        held = b"".join(self.written)
+        self.written.clear()
+        return held
 
 
 class _Socket:

@@ -14,19 +14,24 @@ from sqlalchemy import ColumnElement, Integer, LargeBinary, Select, bindparam, c
 
 from app.db.engine import Database
 from app.db.locate import InstanceLocation, keys_of, looked_up, raise_missing, select_one
-from app.db.point_query import Locked, Moment, at_one_moment, first_row
+from app.db.point_query import Locked, Moment, at_one_moment, first_row, row_at_once
 from app.db.tables import instances
 from app.dicom.frame_index import HEAD_SIZE, PartialIndex
 from app.dicom.references import InstanceRef
 
 # A frame index up to this size is fetched whole; of a larger one only the runs of the wanted frames.
 WHOLE_INDEX = 64 * 1024
+# The first time that SQLite meets one, it is loaded up to this size, which takes a millisecond: one statement does.
+INDEX_ONCE = 4 * 1024 * 1024
 _MAX_SLICES = 8
 # How app.dicom.frame_index begins a table of one run per frame, the only form that grows large in practice: its entry for
 # frame n can be named in the statement itself, before the index has been seen.
 _ONE_RUN_PER_FRAME = struct.pack("<BBHI", 2, 1, 0, 1)
 _ENTRY = 16
 _MAX_ENTRIES = 2**30 // _ENTRY  # a value of PostgreSQL holds 1 GiB at most, and takes 32-bit positions
+
+_REMEMBERED = 1000
+_with_large_index: set[InstanceRef] = set()  # as it was when they were last looked up: what is true is read each time
 
 EntryRun = tuple[int, int]  # (entries before, entries)
 Located = tuple[InstanceLocation, bytes]
@@ -50,6 +55,22 @@ async def locate_frames(db: Database, ref: InstanceRef, numbers: Sequence[int]) 
 
 def _read_in_place(db: Database, ref: InstanceRef, runs: Sequence[EntryRun]) -> Located | None:
     """Of SQLite, without waiting. Raises Locked, DatabaseUnavailable."""
+    if ref in _with_large_index:
+        return _read_parts_in_place(db, ref, runs)
+    row = row_at_once(db, _INSTANCE_AND_INDEX_ONCE, keys_of(ref))
+    if row is None:
+        return None
+    location, (index,) = looked_up(row)
+    if index is not None and len(index) <= WHOLE_INDEX:
+        return location, index
+    if len(_with_large_index) >= _REMEMBERED:
+        _with_large_index.clear()
+    _with_large_index.add(ref)
+    return (location, index) if index is not None else _read_parts_in_place(db, ref, runs)
+
+
+def _read_parts_in_place(db: Database, ref: InstanceRef, runs: Sequence[EntryRun]) -> Located | None:
+    """The same by parts of the value, row and value in one state of the database."""
 
     def look(moment: Moment) -> Located | None:
         row = moment.first_row(_INSTANCE_AND_SMALL_INDEX, keys_of(ref))
@@ -96,6 +117,7 @@ def _part(value: sqlite3.Blob, offset: int, length: int) -> bytes:
 
 _SIZE = func.length(instances.c.frame_index)
 _INSTANCE_AND_INDEX = select_one(instances.c.frame_index)
+_INSTANCE_AND_INDEX_ONCE = select_one(case((_SIZE <= INDEX_ONCE, instances.c.frame_index), else_=null()))
 _INSTANCE_AND_SMALL_INDEX = select_one(case((_SIZE <= WHOLE_INDEX, instances.c.frame_index), else_=null()))
 
 

@@ -71,6 +71,13 @@ def at_once(db: Database, look: Callable[[sqlite3.Connection], T]) -> T:
     raise failure  # only where that is a fault of ours
 
 
+def row_at_once(db: Database, statement: Select[Any], values: Mapping[str, Any]) -> Row | None:
+    """As `first_row`, of SQLite only. Raises Locked, DatabaseUnavailable."""
+    sql, parameters = as_text(statement, values, "sqlite")
+    rows = at_once(db, lambda connection: look_up(connection, sql, parameters))
+    return rows[0] if rows else None
+
+
 def at_one_moment(db: Database, look: Callable[["Moment"], T]) -> T:
     """Several look-ups in one state of a SQLite database. Raises Locked, DatabaseUnavailable."""
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from app.errors import InvalidFrameList, InvalidUid
 
@@ -56,6 +57,7 @@ class InstanceRef:
 Reference = StudyRef | SeriesRef | InstanceRef
 
 
+@lru_cache(maxsize=1024)  # a viewer asks for frame after frame of one instance
 def reference_of(study: str, series: str | None = None, instance: str | None = None) -> Reference:
     """The reference that URI segments name, each checked. Raises InvalidUid."""
     validate_uid(study)

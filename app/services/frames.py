@@ -149,6 +149,14 @@ def can_stream(archive: Archive, delivery: FrameDelivery) -> bool:
     return as_they_lie and any(run.length > large for run in delivery.runs)
 
 
+async def frame_slices(archive: Archive, delivery: FrameDelivery) -> Sequence[FileSlice] | None:
+    """Frames of which `can_stream` holds, each as a part of a file; None where the blob store has no files, or a frame lies in
+    several pieces. Raises BlobNotFound, Unavailable."""
+    if not archive.blobs.passes_files or any(len(run.runs) != 1 for run in delivery.runs):
+        return None
+    return await archive.blobs.slices(delivery.location.blob_key, [run.runs[0] for run in delivery.runs])
+
+
 async def stream_frame(
     archive: Archive, delivery: FrameDelivery, index: int, offset: int = 0, length: int | None = None
 ) -> AsyncIterator[bytes | FileSlice]:

@@ -111,10 +111,14 @@ def test_only_so_many_stay_open(tmp_path: Path) -> None:
 
 def test_what_is_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    path.write_bytes(noise(1_000_000))
+    data = noise(1_000_000)
+    path.write_bytes(data)
     file = opened(path)
     assert file.is_in_memory(0, 1_000_000) == hasattr(os, "RWF_NOWAIT")
     assert not file.is_in_memory(999_999, 2), "beyond the end nothing is"
+    found = file.read_from_memory(7, 1000)
+    assert found == (data[7:1007] if hasattr(os, "RWF_NOWAIT") else None)
+    assert file.read_from_memory(999_999, 2) is None
 
 
 def test_a_disk_would_have_to_be_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +130,7 @@ def test_a_disk_would_have_to_be_waited_for(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "preadv", again)
     assert not opened(path).is_in_memory(0, 3)
+    assert opened(path).read_from_memory(0, 3) is None
 
 
 async def test_where_nothing_is_known_to_be_in_memory_a_thread_reads(
@@ -134,4 +139,25 @@ async def test_where_nothing_is_known_to_be_in_memory_a_thread_reads(
     data = noise(300_000)
     key = await write_blob(store, data)
     monkeypatch.setattr(OpenFile, "is_in_memory", lambda *_: False)
+    monkeypatch.setattr(OpenFile, "read_from_memory", lambda *_: None)
+    assert await store.get_range(key, 1, 100) == data[1:101]
     assert await store.get_ranges(key, [(0, 100), (299_000, 1000)]) == [data[:100], data[299_000:]]
+
+
+async def test_parts_of_a_file(store: LocalBlobStore) -> None:
+    data = noise(300_000)
+    key = await write_blob(store, data)
+    slices = await store.slices(key, [(0, 100), (100_000, 200_000), (50, 1)])
+    assert [b"".join([chunk async for chunk in one.read()]) for one in slices] == [
+        data[:100],
+        data[100_000:],
+        data[50:51],
+    ]
+    for offset, length in ((299_999, 2), (300_000, 1)):
+        with pytest.raises(BlobStoreUnavailable):
+            await store.slices(key, [(0, 1), (offset, length)])
+    with pytest.raises(ValueError, match="offset"):
+        await store.slices(key, [(-1, 1)])
+    with pytest.raises(BlobNotFound):
+        await store.slices("instances/none.dcm", [(0, 1)])
+    assert await MemoryBlobStore().slices(key, [(0, 1)]) is None

@@ -271,6 +271,7 @@ async def test_a_disk_that_cannot_be_read_is_not_a_missing_blob(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "pread", fail)
+    monkeypatch.setattr(os, "preadv", fail)
     for call in (store.get_range(key, 0, 1), store.get_ranges(key, [(0, 1), (MIB, 1)]), read_blob(store, key)):
         with pytest.raises(BlobStoreUnavailable):
             await call

@@ -257,13 +257,50 @@ async def test_a_client_that_leaves(application: Application, port: int, abruptl
         await until(lambda: not application.running and descriptors() == before)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_small_answer_arrives_in_one_piece(application: Application, port: int, chunked: bool) -> None:
+    """A client that is woken for the head alone finds nothing to do."""
+    body = application.answer(b"x" * 5000, chunked=chunked)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for _ in range(5):
+            connection.sendall(REQUEST)
+            first = await asyncio.to_thread(connection.recv, 65536)
+            assert first.startswith(b"HTTP/1.1 200 OK")
+            assert body in first
+            while chunked and not first.endswith(b"0\r\n\r\n"):
+                first += await asyncio.to_thread(connection.recv, 65536)
+
+
+@pytest.mark.parametrize("piece", [b"body", b"b" * 200_000, (5, 300_000)], ids=["small", "large", "file"])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_connection_that_ends_with_its_answer(
+    application: Application, port: int, piece: Piece, chunked: bool
+) -> None:
+    expected = application.answer(piece, chunked=chunked)
+    async with connected(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert await read_answer(reader) == expected
+        assert await reader.read() == b""
+    assert not application.errors
+
+
+async def test_the_head_of_an_answer_that_fails_is_told(application: Application, port: int) -> None:
+    application.answer()
+    application.pieces = [("no piece",)]  # type: ignore[list-item]
+    application.length = 10
+    async with connected(port) as (reader, writer):
+        writer.write(REQUEST)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.read() == b""
+    assert application.errors
+
+
 async def test_a_length_that_is_not_kept(application: Application, port: int) -> None:
     application.answer((0, 1000))
     application.length = 999
     async with connected(port) as (reader, writer):
         writer.write(REQUEST)
-        await reader.readuntil(b"\r\n\r\n")
-        assert await reader.read() == b""
+        assert await reader.read() == b"", "the head waits for what follows it"
         assert isinstance(application.errors[0], RuntimeError)
 
 
