@@ -39,6 +39,13 @@ def page(dialect: Dialect, level: Level, matching: Matching, columns: str, limit
 def wide_page(wide: WideKey, dates: Sequence[Sql], columns: str, most: int, limit: int, offset: int) -> Sql:
     """Rows of `columns` of studies, in order, and behind them the numbers of `wide_count`; NULL in place of the columns where
     there are none or too many."""
+    if wide.counted_first:
+        arms = joined(_arms(wide, dates), " UNION ALL ")
+        counted = joined(["WITH counted AS (", _few_counted(arms, most), ")"])
+        # A condition would be asked of each row, after sorting; of what has no limit left nothing is looked at.
+        window = sql("LIMIT CASE WHEN (SELECT number FROM counted) < ? THEN ? ELSE 0 END OFFSET ?", most, limit, offset)
+        ids = joined(["SELECT id FROM (", arms, ") studies_found", _NEWEST_FIRST, window])
+        return joined([counted, _beside(columns, "NULL, (SELECT number FROM counted)", ids)])
     all_seen = sql(f"(SELECT count(*) FROM {'studies_found' if wide.distinct else 'found'}) < ?", most)
     ids = joined(
         ["SELECT id FROM studies_found WHERE", all_seen, _NEWEST_FIRST, sql("LIMIT ? OFFSET ?", limit, offset)]
@@ -49,6 +56,9 @@ def wide_page(wide: WideKey, dates: Sequence[Sql], columns: str, most: int, limi
 def wide_count(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
     """How many rows the wide key fits, and how many studies. Where the former (the latter, if the former is NULL) are `most` or
     more, not all was looked at."""
+    if wide.counted_first:
+        counted = _few_counted(joined(_arms(wide, dates), " UNION ALL "), most)
+        return joined(["SELECT NULL, number FROM (", counted, ") counted"])
     return joined([_found(wide, dates, most), f"SELECT {_counts(wide)}"])
 
 
@@ -79,9 +89,18 @@ def _counts(wide: WideKey) -> str:
     return f"NULL, {studies}" if wide.distinct else f"(SELECT count(*) FROM found), {studies}"
 
 
+def _arms(wide: WideKey, dates: Sequence[Sql]) -> list[Sql]:
+    return [joined([arm, *dates], " AND ") for arm in wide.arms]
+
+
+def _few_counted(rows: Sql, most: int) -> Sql:
+    """Counting along an index takes a quarter of the time of keeping what is met."""
+    return joined(["SELECT count(*) AS number FROM (", rows, sql("LIMIT ?) few", most)])
+
+
 def _found(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
     """What the wide key fits, in no order."""
-    arms = [joined([arm, *dates], " AND ") for arm in wide.arms]
+    arms = _arms(wide, dates)
     if wide.distinct:
         return joined(["WITH studies_found AS MATERIALIZED (", joined(arms, " UNION ALL "), sql("LIMIT ?)", most)])
     # Each by itself, or whatever comes first would take the place of the others.

@@ -201,7 +201,8 @@ async def test_keys_that_fit_few_are_found_along_their_index_alone(
         if db.dialect == "sqlite":
             assert f"USING COVERING INDEX {index}" in plan
         else:
-            assert index in plan
+            # All values of a name are in two indexes; with no rows the planner has no reason to prefer one.
+            assert index in plan or (rule == like("*doe*") and "ix_studies_study_date_id" in plan)
 
 
 @pytest.mark.parametrize("keyword", ["PatientName", "PatientID", "StudyDescription"])
