@@ -86,7 +86,8 @@ class _StoreGroup:
             for one in candidates:
                 if not one.blob_key:
                     await one.writer.cancel()
-        return [result for result in self._results if result is not None]
+        # None is left without one; were it otherwise, the results of others must not take its place.
+        return [result or _failed("", "", RuntimeError("no result")) for result in self._results]
 
     async def _examine_all(self) -> list[_Candidate]:
         candidates = []
@@ -113,6 +114,8 @@ class _StoreGroup:
                 raise
             sop_class_uid, sop_instance_uid = parsed.text("00080016"), parsed.text("00080018")
             ref = accept(parsed, received.study)
+            if remarks.warning is None:
+                remarks = Remarks(warning_of(parsed))
         except DicomError as error:
             refusal = refusal_of(error)
             self._results[place] = RefusedInstance(sop_class_uid, sop_instance_uid, refusal.status, str(refusal))
@@ -124,8 +127,6 @@ class _StoreGroup:
             return None
         finally:
             writer.forget_contents()
-        if remarks.warning is None:
-            remarks = Remarks(warning_of(parsed))
         return _Candidate(place, ref, sop_class_uid, parsed, writer, remarks)
 
     async def _settle_known(self, candidates: list[_Candidate]) -> list[_Candidate]:
