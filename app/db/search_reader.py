@@ -25,9 +25,9 @@ from app.db.sql_text import Sql, numbered
 
 Row = tuple[Any, ...]
 
-# What a statement may take on the event loop, in seconds of processor time, and of waiting for the disk; looked at every so
-# many instructions of SQLite's machine.
-_BRIEF, _BRIEF_WAIT, _STRIDE = 0.002, 0.02, 1000
+# What a statement may take on the event loop, in seconds of processor time (about what results of a turn of rows take there), and
+# of waiting for the disk; looked at every so many instructions of SQLite's machine.
+_BRIEF, _BRIEF_WAIT, _STRIDE = 0.005, 0.02, 1000
 _LONG_STRIDE = 100_000
 _CACHE, _CACHE_OF_THREAD = 16_000, 8_000  # KiB of pages; there may be half a dozen threads
 # For how long, in seconds, and of how many statements it is remembered that they took longer, unless so many in a row do not.
