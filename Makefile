@@ -12,7 +12,7 @@ AZURITE := tests/support/azurite
 PIP := -m pip -qq --disable-pip-version-check --no-input --no-python-version-warning
 PIP_INSTALL := install --root-user-action=ignore
 
-# The interpreter of .venv; empty: the first that is new enough. One that was built with optimizations is a tenth to a third faster.
+# The interpreter of .venv; empty: the first that is new enough. One that was built with optimizations is faster.
 PYTHON ?=
 
 # Parallel test processes: at least 2, at most 8. `make test JOBS=4 TESTS=tests/cli` narrows a run.

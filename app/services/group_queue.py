@@ -53,9 +53,8 @@ class GroupQueue:
         self._waiting.append(_Waiting(work, manner, items, results))
         if self._under_way < self._at_once:
             self._under_way += 1
-            task = asyncio.create_task(
-                self._run()
-            )  # begins in the next turn of the loop: who comes in this one is there
+            # It begins in the next turn of the loop: who comes in this one is there.
+            task = asyncio.create_task(self._run())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return results

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from app.blobs.base import BlobWriter
+from app.blobs.publishing import LARGE_BYTES
 from app.dicom import store_status
 from app.dicom.references import StudyRef
 from app.dicom.store_status import StoreStatus
@@ -23,7 +24,6 @@ BATCH_INSTANCES = 64
 BATCH_BYTES = 8 * 1024 * 1024  # counted as at most WRITER_MEMORY each: larger instances lie in spool files
 BATCH_SECONDS = 30.0  # a slow sender's first instances become rows long before a sweep could take them for stray blobs
 WRITER_MEMORY = 1024 * 1024
-LARGE_BYTES = 4 * 1024 * 1024  # of an instance: nobody else shall wait until it is on the disk
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ class Intake:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         self._positions = [position for position, _ in batch]
         received = [one for _, one in batch]
-        if any(one.writer.size > LARGE_BYTES for one in received):
+        if any(one.writer.size > LARGE_BYTES for one in received):  # nobody else shall wait until it is on the disk
             self._flush = asyncio.ensure_future(store_group(self.archive, received))
         else:
             self._flush = self.archive.arrivals.put(store_group, self.archive, received)

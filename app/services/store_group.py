@@ -174,18 +174,16 @@ class _StoreGroup:
         records = [
             InstanceRecord(c.ref, c.sop_class_uid, c.parsed, c.blob_key, c.writer.size, c.digest) for c in candidates
         ]
-        try:
-            results = await archive.rows.put(_write_rows, manner, records)
-        except Unavailable:
-            raise
-        except Exception:
-            if len(candidates) == 1:
-                raise
-            # What one of them brought cannot be written: the others are not to suffer for it.
-            for one in candidates:
-                await self._insert_alone(one)
-            return
-        for one, result in zip(candidates, results, strict=True):
+        # Each for itself: the queue puts them into one transaction, and tries them apart where that fails.
+        waiting = [archive.rows.put(_write_rows, manner, [record]) for record in records]
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        results = []
+        for one, answer in zip(candidates, answers, strict=True):
+            if isinstance(answer, BaseException):
+                self._fail_insert(one, answer)
+                continue
+            (result,) = answer
+            results.append(result)
             if result.outcome is Outcome.REFUSED:
                 self._results[one.place] = _duplicate(one)
             else:
@@ -198,14 +196,12 @@ class _StoreGroup:
                 )
         await self._tidy(results)
 
-    async def _insert_alone(self, candidate: _Candidate) -> None:
-        try:
-            await self._insert_rows([candidate])
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - of this one alone, and logged
-            log.exception("store.insert_failed", sop_instance_uid=candidate.ref.sop_instance_uid)
-            self._fail([candidate], error)
+    def _fail_insert(self, candidate: _Candidate, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            raise error
+        if not isinstance(error, Unavailable):
+            log.error("store.insert_failed", sop_instance_uid=candidate.ref.sop_instance_uid, exc_info=error)
+        self._fail([candidate], error)
 
     async def _tidy(self, results: Sequence[IngestResult]) -> None:
         """What is stored is stored: trouble here is logged, and a sweep does it later."""
