@@ -16,9 +16,10 @@ from app.api.dependencies import (
     service_url,
 )
 from app.api.frames import answer_frames
-from app.api.multipart import Part, multipart_of_streams
+from app.api.multipart import Part, multipart_of_known, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
 from app.api.ranges import ranged_response
+from app.api.responses import primed
 from app.db.locate import locate_instances
 from app.dicom.layout import InstanceLayout
 from app.dicom.references import Reference, resource_path
@@ -70,9 +71,9 @@ async def bulkdata(request: Request) -> Response:
     url = f"{service_url(request)}{_path(delivery)}"
     modified = delivery.location.created_at
     if representation.multipart:
-        body = read_bulkdata(door.archive, delivery)
-        part = Part({"Content-Type": content_type, "Content-Location": url}, delivery.item.length)
-        return multipart_of_streams(_each([(part, body)]), OCTET_STREAM, validators(None, modified), heads_of=[part])
+        body = await primed(read_bulkdata(door.archive, delivery))
+        part = Part(content_type, url, delivery.item.length)
+        return multipart_of_known([part], body, None, OCTET_STREAM, validators(None, modified))
     etag = strong_etag(delivery.location.digest[:32], delivery.item.path, content_type)
     headers = validators(etag, modified) | {"Content-Location": url}
     if answer := unchanged(request, etag, modified, headers):
@@ -143,13 +144,6 @@ def _path(delivery: BulkdataDelivery) -> str:
     return f"{resource_path(delivery.location.ref)}/bulkdata/{delivery.item.path}"
 
 
-async def _each(
-    items: Sequence[tuple[Part, AsyncIterator[bytes]]],
-) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
-    for item in items:
-        yield item
-
-
 async def bulkdata_collection(request: Request) -> Response:
     """Every bulkdata value of the resource, one part each; `/pixeldata` only its pixel data."""
     representations = negotiate(
@@ -214,14 +208,11 @@ async def _collection(
             media_type = representations[frames.index].media_type
             kind = f"{media_type}; transfer-syntax={frames.transfer_syntax_uid}"
             async for frame in read_frames(archive, frames):
-                yield Part({"Content-Type": kind, "Content-Location": location}, len(frame)), _once(frame)
+                yield Part(kind, location, len(frame)), _once(frame)
         else:
             _octets(representations)
             kind = f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
-            yield (
-                Part({"Content-Type": kind, "Content-Location": location}, delivery.item.length),
-                read_bulkdata(archive, delivery),
-            )
+            yield Part(kind, location, delivery.item.length), read_bulkdata(archive, delivery)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

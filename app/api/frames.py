@@ -1,14 +1,13 @@
 """WADO-RS Retrieve of frames (PS3.18 10.4.1.1.6)."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, instance_in, service_url
-from app.api.multipart import Part, multipart_of_parts, multipart_of_streams
+from app.api.multipart import Part, multipart_of_known, multipart_of_parts, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
 from app.api.ranges import OpenRange, ranged_response
 from app.api.responses import Body, primed
@@ -72,7 +71,7 @@ async def answer_frames(
         )
 
     def part_of(number: int, size: int | None) -> Part:
-        return Part({"Content-Type": content_type, "Content-Location": f"{base}{number}"}, size)
+        return Part(content_type, f"{base}{number}", size)
 
     # Boundaries differ from answer to answer: a multipart message has no strong tag.
     headers = validators(None, modified)
@@ -84,8 +83,8 @@ async def answer_frames(
             return multipart_of_parts(files, representation.media_type, headers)
         parts = list(map(part_of, delivery.numbers, delivery.sizes))
         first = await primed(stream_frame(archive, delivery, 0))
-        streams = _streamed(archive, delivery, parts, first)
-        return multipart_of_streams(streams, representation.media_type, headers, heads_of=parts)
+        others = _streamed(archive, delivery, len(parts))
+        return multipart_of_known(parts, first, others, representation.media_type, headers)
     frames = await read_few_frames(archive, delivery)
     if frames is None and len(delivery.numbers) == 1:
         frames = [frame async for frame in _checked(archive, delivery)]
@@ -93,9 +92,13 @@ async def answer_frames(
         few = [(part_of(*pair), frame) for *pair, frame in zip(delivery.numbers, map(len, frames), frames, strict=True)]
         return multipart_of_parts(few, representation.media_type, headers)
     parts = list(map(part_of, delivery.numbers, delivery.sizes))
-    bodies = await primed(_checked(archive, delivery))
-    known = None if None in delivery.sizes else parts
-    return multipart_of_streams(_each(parts, bodies), representation.media_type, headers, heads_of=known)
+    bodies = _checked(archive, delivery)
+    if None in delivery.sizes:
+        return multipart_of_streams(_each(parts, await primed(bodies)), representation.media_type, headers)
+    first = _whole(await anext(bodies))
+    return multipart_of_known(
+        parts, first, (_whole(frame) async for frame in bodies), representation.media_type, headers
+    )
 
 
 async def _single(archive: Archive, delivery: FrameDelivery) -> tuple[int, OpenRange]:
@@ -106,13 +109,10 @@ async def _single(archive: Archive, delivery: FrameDelivery) -> tuple[int, OpenR
     return len(frame), lambda offset, length: _slice(frame, offset, length)
 
 
-async def _streamed(
-    archive: Archive, delivery: FrameDelivery, parts: Sequence[Part], first: Body
-) -> AsyncIterator[tuple[Part, Body]]:
-    """Each frame in pieces, opened when its turn comes."""
-    yield parts[0], first
-    for index in range(1, len(parts)):
-        yield parts[index], stream_frame(archive, delivery, index)
+async def _streamed(archive: Archive, delivery: FrameDelivery, count: int) -> AsyncIterator[Body]:
+    """The frames behind the first in pieces, each opened when its turn comes."""
+    for index in range(1, count):
+        yield stream_frame(archive, delivery, index)
 
 
 async def _each(
@@ -121,12 +121,16 @@ async def _each(
     """Frames whose sizes are known only when they are encoded, each announced when it is."""
     index = 0
     async for frame in bodies:
-        yield replace(parts[index], length=len(frame)), _slice(frame, 0, len(frame))
+        yield parts[index]._replace(length=len(frame)), _whole(frame)
         index += 1
 
 
+async def _whole(frame: bytes) -> AsyncIterator[bytes]:
+    yield frame
+
+
 async def _slice(frame: bytes, offset: int, length: int) -> AsyncIterator[bytes]:
-    yield frame if length == len(frame) else frame[offset : offset + length]
+    yield frame[offset : offset + length]
 
 
 async def _checked(archive: Archive, delivery: FrameDelivery) -> AsyncIterator[bytes]:

@@ -114,7 +114,7 @@ async def _xml_parts(
         if projection:
             text = projection.apply(text, syntaxes.get(instance, ""))
         document = to_native_xml(orjson.loads(text))
-        yield Part(_part_headers(instance, url), len(document)), _once(document)
+        yield Part("application/dicom+xml", f"{url}{resource_path(instance)}/metadata", len(document)), _once(document)
 
 
 async def _syntaxes(archive: Archive, ref: Reference, projection: Projection | None) -> dict[InstanceRef, str]:
@@ -123,13 +123,6 @@ async def _syntaxes(archive: Archive, ref: Reference, projection: Projection | N
         return {}
     locations = await locate_instances(archive.db, ref)
     return {location.ref: location.transfer_syntax_uid for location in locations}
-
-
-def _part_headers(instance: InstanceRef, url: str) -> dict[str, str]:
-    return {
-        "Content-Type": "application/dicom+xml",
-        "Content-Location": f"{url}{resource_path(instance)}/metadata",
-    }
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
 """multipart/related answers: parts planned, their heads prepared, the exact length known wherever the parts' lengths are."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from starlette.responses import Response
 
@@ -9,37 +9,34 @@ from app.api.responses import Body, PiecesBody, StreamingBody
 from app.blobs.files import FileSlice
 from app.dicomweb.multipart_writer import closing, message_length, multipart_content_type, new_boundary, part_head
 
+Stream = AsyncIterator[bytes] | Body | FileSlice
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Headers of a part besides Content-Length, and its length in bytes (None: only known when it is opened)."""
 
-    headers: Mapping[str, str]
+class Part(NamedTuple):
+    """Headers of a part, "" in place of a Content-Location that it lacks; its length in bytes, None where only opening it tells."""
+
+    content_type: str
+    content_location: str = ""
     length: int | None = None
 
 
-def multipart_of_streams(
-    parts: AsyncIterator[tuple[Part, AsyncIterator[bytes] | Body | FileSlice]],
+def multipart_of_known(
+    parts: Sequence[Part],
+    first: Stream,
+    others: AsyncIterator[Stream] | None,
     media_type: str,
     headers: Mapping[str, str],
-    *,
-    heads_of: Sequence[Part] | None = None,
 ) -> StreamingBody:
-    """Parts that stream, each opened when its turn comes. With `heads_of`, all parts with their lengths, the whole length is
-    known before; otherwise the answer is chunked.
-    """
+    """Parts whose lengths are known: so is that of the answer. The first is there; the others are opened when their turn comes."""
     boundary = new_boundary()
-    length = None
-    heads: list[bytes] = []
-    if heads_of is not None:
-        heads = [_head(boundary, part, index) for index, part in enumerate(heads_of)]
-        length = message_length(heads, [part.length or 0 for part in heads_of], boundary)
+    heads = [_head(boundary, part, index) for index, part in enumerate(parts)]
+    length = message_length(heads, [part.length or 0 for part in parts], boundary)
 
     async def body() -> Body:
-        index = 0
-        async for part, stream in parts:
-            head = heads[index] if heads else _head(boundary, part, index)
-            index += 1
+        stream = first
+        for index, head in enumerate(heads):
+            if index and others is not None:
+                stream = await anext(others)
             if isinstance(stream, FileSlice):
                 stream.head = head
                 yield stream
@@ -50,6 +47,29 @@ def multipart_of_streams(
         yield closing(boundary)
 
     return StreamingBody(body(), multipart_content_type(media_type, boundary), length=length, headers=headers)
+
+
+def multipart_of_streams(
+    parts: AsyncIterator[tuple[Part, Stream]], media_type: str, headers: Mapping[str, str]
+) -> StreamingBody:
+    """Parts of which nothing is known before their turn comes: the answer is chunked."""
+    boundary = new_boundary()
+
+    async def body() -> Body:
+        index = 0
+        async for part, stream in parts:
+            head = _head(boundary, part, index)
+            index += 1
+            if isinstance(stream, FileSlice):
+                stream.head = head
+                yield stream
+                continue
+            yield head
+            async for piece in stream:
+                yield piece
+        yield closing(boundary)
+
+    return StreamingBody(body(), multipart_content_type(media_type, boundary), headers=headers)
 
 
 def multipart_of_parts(
@@ -65,7 +85,9 @@ def multipart_of_parts(
 
 
 def _head(boundary: str, part: Part, index: int) -> bytes:
-    headers = dict(part.headers)
+    headers = {"Content-Type": part.content_type}
+    if part.content_location:
+        headers["Content-Location"] = part.content_location
     if part.length is not None:
         headers["Content-Length"] = str(part.length)
     return part_head(boundary, headers, first=index == 0)

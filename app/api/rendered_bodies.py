@@ -138,7 +138,7 @@ async def image_parts(
     bodies = render_images(archive, targets, parameters, media_type)
     position = 0
     async for body in bodies:
-        yield _part(media_type, location_of(request, targets[position]), len(body)), _once(body)
+        yield Part(media_type, location_of(request, targets[position]), len(body)), _once(body)
         position += 1
 
 
@@ -146,14 +146,14 @@ async def text_parts(request: Request, renderable: Renderable, representation: R
     charset = _charset(request, representation)
     body = await _text(request, renderable, representation, charset)
     kind = f"{representation.media_type}; {charset.parameter}"
-    yield _part(kind, _source(request, renderable), len(body)), _once(body)
+    yield Part(kind, _source(request, renderable), len(body)), _once(body)
 
 
 async def stream_parts(request: Request, renderable: Renderable, representations: Sequence[Representation]) -> Parts:
     archive = door_of(request).archive
     stream = await find_stream(archive, renderable)
     media_type = representation_of(stream, representations).media_type
-    part = _part(media_type, _source(request, renderable), stream.size)
+    part = Part(media_type, _source(request, renderable), stream.size)
     yield part, read_stream(archive, stream, 0, stream.size)
 
 
@@ -172,7 +172,7 @@ async def multipart_answer(parts: Parts, headers: dict[str, str]) -> Response:
             if isinstance(parts, AsyncGenerator):
                 await parts.aclose()
 
-    media_type = first[0].headers["Content-Type"].partition(";")[0]
+    media_type = first[0].content_type.partition(";")[0]
     return multipart_of_streams(all_parts(), media_type, headers)
 
 
@@ -229,10 +229,6 @@ async def _text(
         charset.name,
         service_url(request),
     )
-
-
-def _part(content_type: str, location: str, length: int) -> Part:
-    return Part({"Content-Type": content_type, "Content-Location": location}, length)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -1,7 +1,9 @@
 """WADO-RS Retrieve of whole studies, series and instances (PS3.18 10.4.1.1.1)."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from hashlib import sha256
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -10,10 +12,10 @@ from app.api.bulkdata import answer_bulkdata
 from app.api.caching import unchanged, validators
 from app.api.connected import WhileConnected
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, reference_in, service_url
-from app.api.multipart import Part, multipart_of_streams
+from app.api.multipart import Part, Stream, multipart_of_known, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM, OCTETS, describe
 from app.api.ranges import ranged_response
-from app.api.responses import Body, StreamingBody, primed
+from app.api.responses import StreamingBody, primed
 from app.blobs.files import FileSlice
 from app.db.locate import locate_instances
 from app.dicom.references import InstanceRef, Reference, resource_path
@@ -22,7 +24,7 @@ from app.dicomweb.negotiation import Resource, negotiate
 from app.dicomweb.resources import ZIP
 from app.services.archive import Archive
 from app.services.prepared_instances import prepare_instance
-from app.services.retrieve import InstanceDelivery, open_instance, open_instances, retrieve_instances
+from app.services.retrieve import InstanceDelivery, open_instance, open_instances, open_stored, retrieve_instances
 from app.services.zip_stream import zip_stream
 
 router = APIRouter(tags=["WADO-RS"])
@@ -113,30 +115,44 @@ async def answer_instance(request: Request, archive: Archive, delivery: Instance
 
 
 async def _multipart(request: Request, archive: Archive, deliveries: Sequence[InstanceDelivery]) -> StreamingBody:
+    """Each instance as a part. What is wrong with the first is said with a status."""
     url = service_url(request)
 
-    def part_of(delivery: InstanceDelivery, length: int | None) -> Part:
-        location = f"{url}{resource_path(delivery.location.ref)}"
-        return Part({"Content-Type": _content_type(delivery), "Content-Location": location}, length)
+    def part_of(delivery: InstanceDelivery, length: int) -> Part:
+        return Part(_content_type(delivery), f"{url}{resource_path(delivery.location.ref)}", length)
 
-    known: list[Part] | None = None
     if all(delivery.as_stored for delivery in deliveries):
-        known = [part_of(delivery, delivery.location.size) for delivery in deliveries]
+        files = open_stored(archive, deliveries)
+        async with _closed_on_failure(files):
+            first = await _begun(await anext(files))
+        parts = [part_of(delivery, delivery.location.size) for delivery in deliveries]
+        answer = multipart_of_known(parts, first, files, "application/dicom", {"Vary": "Accept"})
+        answer.body_iterator = WhileConnected(request, answer.body_iterator, files)
+        return answer
     opened = open_instances(archive, deliveries)
-    try:
-        delivery, length, body = await anext(opened)
-        first = part_of(delivery, length), body if isinstance(body, FileSlice) else await primed(body)
-    except BaseException:
-        await opened.aclose()
-        raise
+    async with _closed_on_failure(opened):
+        delivery, length, stream = await anext(opened)
+        first_part = part_of(delivery, length), await _begun(stream)
 
-    async def parts() -> AsyncIterator[tuple[Part, AsyncIterator[bytes] | Body | FileSlice]]:
-        yield first
-        index = 1
-        async for delivery, length, body in opened:
-            yield known[index] if known else part_of(delivery, length), body
-            index += 1
+    async def all_parts() -> AsyncIterator[tuple[Part, Stream]]:
+        yield first_part
+        async for delivery, length, stream in opened:
+            yield part_of(delivery, length), stream
 
-    answer = multipart_of_streams(parts(), "application/dicom", {"Vary": "Accept"}, heads_of=known)
+    answer = multipart_of_streams(all_parts(), "application/dicom", {"Vary": "Accept"})
     answer.body_iterator = WhileConnected(request, answer.body_iterator, opened)
     return answer
+
+
+@asynccontextmanager
+async def _closed_on_failure(source: AsyncGenerator[Any, None]) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        await source.aclose()
+        raise
+
+
+async def _begun(stream: Stream) -> Stream:
+    """A file is open; of anything else the first piece is read."""
+    return stream if isinstance(stream, FileSlice) else await primed(stream)

@@ -84,7 +84,7 @@ async def _search(request: Request, level: Level) -> Response:
         return Response(status_code=204, headers=headers)
     if representation.multipart:
         documents = search_to_xml_parts(page.results, url, level=level, **scope)
-        parts = [(Part({"Content-Type": "application/dicom+xml"}, len(document)), document) for document in documents]
+        parts = [(Part("application/dicom+xml", length=len(document)), document) for document in documents]
         return multipart_of_parts(parts, "application/dicom+xml", headers)
     body = search_to_json(page.results, url, level=level, **scope)
     return bytes_response(body, representation.media_type, headers=headers)

@@ -210,6 +210,6 @@ def _answer(
     if created and response.location:
         headers["Location"] = response.location
     if representation.multipart:
-        part = Part({"Content-Type": DICOM_XML}, len(body))
+        part = Part(DICOM_XML, length=len(body))
         return multipart_of_parts([(part, body)], DICOM_XML, headers, status=response.status)
     return bytes_response(body, representation.media_type, status=response.status, headers=headers)

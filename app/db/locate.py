@@ -80,7 +80,7 @@ async def locate_instances(db: Database, ref: Reference) -> list[InstanceLocatio
     rows = await rows_of(db, as_text(_BELOW[type(ref)], keys_of(ref), db.dialect))
     if not rows:
         await raise_missing(db, ref)
-    return [looked_up(row)[0] for row in rows]
+    return list(map(_location_of, rows))
 
 
 async def locate_bulkdata(db: Database, ref: InstanceRef) -> tuple[InstanceLocation, bytes]:
@@ -168,8 +168,12 @@ def keys_of(ref: Reference) -> dict[str, Any]:
 
 def looked_up(row: tuple[Any, ...]) -> tuple[InstanceLocation, tuple[Any, ...]]:
     """The location and the values of the extra columns, from a row of `select_one` as app.db.point_query gives it."""
-    *columns, created_at = row[: len(_COLUMNS)]
-    return location_of((*columns, instant(created_at))), row[len(_COLUMNS) :]
+    return _location_of(row[: len(_COLUMNS)]), row[len(_COLUMNS) :]
+
+
+def _location_of(row: tuple[Any, ...]) -> InstanceLocation:
+    study, one, instance, *rest, created_at = row
+    return InstanceLocation._make((InstanceRef(study, one, instance), *rest, instant(created_at)))
 
 
 def instant(stored: datetime | str) -> datetime:

@@ -1,16 +1,19 @@
 """Prepared metadata: its versions, and the text of each instance as it was prepared when stored."""
 
+import functools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-import zstandard
 from sqlalchemy import Select, Text, bindparam, case, func, select
 
-from app.db.any_of import any_of
-from app.db.engine import Database, reading
-from app.db.locate import READING_ORDER, AnyRow, below, instant, raise_missing
-from app.db.point_query import few_rows
+from app.db.any_of import any_of_parameter, listed
+from app.db.engine import Database, Dialect
+from app.db.locate import READING_ORDER, instant, keys_of, raise_missing
+from app.db.point_query import as_text, few_rows
+from app.db.prepared_json import unpacked
+from app.db.search_reader import Row, rows_of
 from app.db.tables import instances, series, studies
 from app.dicom.references import InstanceRef, Reference, SeriesRef, StudyRef
 from app.errors import NotFound
@@ -35,51 +38,64 @@ async def series_versions(db: Database, ref: Reference) -> tuple[SeriesVersion, 
 
     Raises NotFound, Gone, DatabaseUnavailable.
     """
-    values = {"study": ref.study_instance_uid}
-    if isinstance(ref, SeriesRef | InstanceRef):
-        values["series"] = ref.series_instance_uid
-    if isinstance(ref, InstanceRef):
-        values["instance"] = ref.sop_instance_uid
-    rows = await few_rows(db, _VERSIONS[type(ref)], values)
+    rows = await few_rows(db, _VERSIONS[type(ref)], keys_of(ref))
     if not rows:
         await raise_missing(db, ref)
     return tuple(SeriesVersion(uid, version, instant(updated), count) for uid, version, updated, count in rows)
 
 
-def _versions(*levels: str) -> Select[tuple[str, int, datetime, int]]:
-    uids = {
-        "study": studies.c.study_instance_uid,
-        "series": series.c.series_instance_uid,
-        "instance": instances.c.sop_instance_uid,
-    }
+_UIDS = {
+    "study": studies.c.study_instance_uid,
+    "series": series.c.series_instance_uid,
+    "instance": instances.c.sop_instance_uid,
+}
+_LEVELS: dict[type[Reference], int] = {StudyRef: 1, SeriesRef: 2, InstanceRef: 3}
+
+
+def _below(statement: Select[Any], kind: type[Reference]) -> Select[Any]:
+    """What belongs to a reference of this kind, of a statement over studies and what is joined to them."""
+    names = list(_UIDS)[: _LEVELS[kind]]
+    return statement.where(*(_UIDS[name] == bindparam(name, type_=Text()) for name in names))
+
+
+def _versions(kind: type[Reference]) -> Select[tuple[str, int, datetime, int]]:
     statement = (
         select(series.c.series_instance_uid, series.c.version, series.c.updated_at, series.c.number_of_instances)
         .select_from(studies)
         .join(series, series.c.study_id == studies.c.id)
         .order_by(*READING_ORDER[:2])
     )
-    if "instance" in levels:
+    if kind is InstanceRef:
         statement = statement.join(instances, instances.c.series_id == series.c.id)
-    return statement.where(*(uids[level] == bindparam(level, type_=Text()) for level in levels))
+    return _below(statement, kind)
 
 
-_VERSIONS: dict[type[Reference], Select[tuple[str, int, datetime, int]]] = {
-    StudyRef: _versions("study"),
-    SeriesRef: _versions("study", "series"),
-    InstanceRef: _versions("study", "series", "instance"),
-}
+def _of_instances(*columns: Any) -> Select[Any]:
+    return (
+        select(*columns)
+        .select_from(studies)
+        .join(series, series.c.study_id == studies.c.id)
+        .join(instances, instances.c.series_id == series.c.id)
+    )
 
 
+_SIZE = func.length(instances.c.metadata)
+_VERSIONS = {kind: _versions(kind) for kind in _LEVELS}
+_SIZES = {kind: _below(_of_instances(instances.c.id, _SIZE).order_by(*READING_ORDER), kind) for kind in _LEVELS}
 # NULL for what is too large to be read between two other requests (see app.db.point_query).
-_INSTANCE_METADATA = (
-    select(case((func.length(instances.c.metadata) <= SMALL_BYTES, instances.c.metadata)))
-    .select_from(studies)
-    .join(series, series.c.study_id == studies.c.id)
-    .join(instances, instances.c.series_id == series.c.id)
-    .where(studies.c.study_instance_uid == bindparam("study", type_=Text()))
-    .where(series.c.series_instance_uid == bindparam("series", type_=Text()))
-    .where(instances.c.sop_instance_uid == bindparam("instance", type_=Text()))
-)
+_INSTANCE_METADATA = _below(_of_instances(case((_SIZE <= SMALL_BYTES, instances.c.metadata))), InstanceRef)
+
+
+@functools.cache
+def _chosen(dialect: Dialect) -> Select[Any]:
+    columns = (*_UIDS.values(), instances.c.id, instances.c.metadata)
+    return (
+        select(*columns)
+        .select_from(instances)
+        .join(series, series.c.id == instances.c.series_id)
+        .join(studies, studies.c.id == instances.c.study_id)
+        .where(any_of_parameter(dialect, instances.c.id, "ids"))
+    )
 
 
 async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[InstanceRef, bytes]]:
@@ -95,8 +111,7 @@ async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[I
 
 async def instance_metadata(db: Database, ref: InstanceRef) -> bytes:
     """Prepared JSON text of one instance, as `stream_metadata` gives it. Raises NotFound, Gone, DatabaseUnavailable."""
-    values = {"study": ref.study_instance_uid, "series": ref.series_instance_uid, "instance": ref.sop_instance_uid}
-    rows = await few_rows(db, _INSTANCE_METADATA, values)
+    rows = await few_rows(db, _INSTANCE_METADATA, keys_of(ref))
     if rows and rows[0][0] is not None:
         return unpacked(rows[0][0])
     async for _, text in stream_metadata(db, ref):
@@ -105,17 +120,9 @@ async def instance_metadata(db: Database, ref: InstanceRef) -> bytes:
 
 
 async def metadata_pages(db: Database, ref: Reference) -> AsyncIterator[list[tuple[InstanceRef, bytes]]]:
-    """The same by pages of bounded number and size; each text still as `unpacked` takes it."""
+    """The same by pages of bounded number and size; each text still as app.db.prepared_json's `unpacked` takes it."""
     # Ids and sizes first: pages are then fetched by id, without sorting the whole series again for each.
-    statement = (
-        select(instances.c.id, func.length(instances.c.metadata))
-        .select_from(studies)
-        .join(series, series.c.study_id == studies.c.id)
-        .join(instances, instances.c.series_id == series.c.id)
-        .order_by(*READING_ORDER)
-    )
-    async with reading(db) as connection:
-        rows = (await connection.execute(below(statement, ref))).all()
+    rows = await rows_of(db, as_text(_SIZES[type(ref)], keys_of(ref), db.dialect))
     if not rows:
         await raise_missing(db, ref)
     for page in _pages(rows):
@@ -126,12 +133,7 @@ async def metadata_pages(db: Database, ref: Reference) -> AsyncIterator[list[tup
         ]
 
 
-def unpacked(packed: bytes) -> bytes:
-    """The text of `instances.metadata`. Safe in threads."""
-    return zstandard.ZstdDecompressor().decompress(packed)
-
-
-def _pages(rows: Sequence[AnyRow]) -> list[list[int]]:
+def _pages(rows: Sequence[Row]) -> list[list[int]]:
     """Ids in groups of bounded number and size; never an empty group."""
     pages: list[list[int]] = [[]]
     size = 0
@@ -144,19 +146,7 @@ def _pages(rows: Sequence[AnyRow]) -> list[list[int]]:
     return pages
 
 
-async def _fetch(db: Database, ids: Sequence[int]) -> dict[int, AnyRow]:
-    statement = (
-        select(
-            studies.c.study_instance_uid,
-            series.c.series_instance_uid,
-            instances.c.sop_instance_uid,
-            instances.c.id,
-            instances.c.metadata,
-        )
-        .select_from(instances)
-        .join(series, series.c.id == instances.c.series_id)
-        .join(studies, studies.c.id == instances.c.study_id)
-        .where(any_of(db.dialect, instances.c.id, ids))
-    )
-    async with reading(db) as connection:
-        return {row.id: row for row in await connection.execute(statement)}
+async def _fetch(db: Database, ids: Sequence[int]) -> dict[int, Row]:
+    """Rows of `_chosen` by their id."""
+    statement = as_text(_chosen(db.dialect), {"ids": listed(db.dialect, ids)}, db.dialect)
+    return {row[3]: row for row in await rows_of(db, statement)}

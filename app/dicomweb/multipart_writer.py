@@ -27,11 +27,11 @@ def multipart_content_type(media_type: str, boundary: str) -> str:
 
 def part_head(boundary: str, headers: Mapping[str, str], first: bool) -> bytes:
     """The delimiter and the header of a part, up to and with the empty line. Values are sent as UTF-8."""
-    lines = [f"--{boundary}" if first else f"\r\n--{boundary}"]
-    lines += [
-        f"{name}: {value if value.isprintable() else _CONTROLS.sub(' ', value)}" for name, value in headers.items()
-    ]
-    return "\r\n".join([*lines, "", ""]).encode("utf-8", "replace")
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if not "".join(headers.values()).isprintable():
+        lines = "".join([f"{name}: {_CONTROLS.sub(' ', value)}\r\n" for name, value in headers.items()])
+    delimiter = "--" if first else "\r\n--"
+    return f"{delimiter}{boundary}\r\n{lines}\r\n".encode("utf-8", "replace")
 
 
 def closing(boundary: str) -> bytes:

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.db.metadata import SeriesVersion, metadata_pages, series_versions, stream_metadata, unpacked
+from app.db.metadata import SeriesVersion, metadata_pages, series_versions, stream_metadata
+from app.db.prepared_json import unpacked
 from app.dicom.instance import INSTANCE_URL_MARK
 from app.dicom.references import InstanceRef, Reference, SeriesRef, resource_path
 from app.errors import NotFound

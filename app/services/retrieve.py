@@ -87,6 +87,13 @@ async def open_instance(archive: Archive, delivery: InstanceDelivery) -> tuple[i
     return plan.length, execute_plan(archive, location, plan)
 
 
+def open_stored(
+    archive: Archive, deliveries: Sequence[InstanceDelivery]
+) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
+    """Instances that all go out as stored, as `open_instances` opens them. Must be closed."""
+    return archive.blobs.pieces_each([(one.location.blob_key, one.location.size) for one in deliveries])
+
+
 async def open_instances(
     archive: Archive, deliveries: Sequence[InstanceDelivery]
 ) -> AsyncGenerator[tuple[InstanceDelivery, int, Stream | FileSlice], None]:

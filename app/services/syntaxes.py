@@ -6,6 +6,7 @@ context.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.dicom.codecs import can_decode
 from app.dicom.codecs.recompression import can_recompress
@@ -38,8 +39,7 @@ class Alternative:
     allows_loss: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """What decides in which syntaxes an instance, or frames of it, can be had.
 
     layout        app.dicom.layout.InstanceLayout as JSON text
@@ -55,9 +55,14 @@ def choose(stored: Sequence[Stored], alternatives: Sequence[Alternative]) -> tup
     """For each of `stored` its syntax by the first alternative that serves it, since each part of an answer is selected on its
     own (PS3.18 8.7.8); and the index of the alternative of the first. None when one of them cannot be served.
     """
-    served = [_first_served(one, alternatives) for one in stored]
-    found = [one for one in served if one is not None]
-    return (found[0][0], [uid for _, uid in found]) if found and len(found) == len(served) else None
+    served: dict[Stored, tuple[int, str]] = {}
+    for one in set(stored):  # of a series, most are alike
+        first = _first_served(one, alternatives)
+        if first is None:
+            return None
+        served[one] = first
+    found = [served[one] for one in stored]
+    return (found[0][0], [uid for _, uid in found]) if found else None
 
 
 def _first_served(stored: Stored, alternatives: Sequence[Alternative]) -> tuple[int, str] | None:
