@@ -36,9 +36,28 @@ def page(dialect: Dialect, level: Level, matching: Matching, columns: str, limit
     return _in_full(dialect, level, columns, joined([_ids(dialect, level, matching), window]))
 
 
-def wide_page(wide: WideKey, dates: Sequence[Sql], columns: str, most: int, limit: int, offset: int) -> Sql:
+def page_and_rest(level: Level, matching: Matching, columns: str, limit: int, offset: int, most: int) -> Sql:
+    """The same of PostgreSQL, and in each row the number of matches behind the page, counted up to `most`; NULL where the page is
+    the last."""
+    found = joined([_ids("postgresql", level, matching), sql("LIMIT ? OFFSET ?", limit + 1, offset)])
+    behind = count("postgresql", level, matching, most, behind=offset + limit)
+    # What a CASE does not come to is not executed.
+    is_last = sql("SELECT CASE WHEN (SELECT count(*) FROM found) > ? THEN (", limit)
+    counted = joined(
+        ["WITH found AS MATERIALIZED (", found, "), rest AS MATERIALIZED (", is_last, behind, ") END AS number)"]
+    )
+    full = _in_full("postgresql", level, f"{columns}, (SELECT number FROM rest)", Sql("SELECT id FROM found"))
+    return joined([counted, full, sql("LIMIT ?", limit)])
+
+
+def wide_page(
+    wide: WideKey, dates: Sequence[Sql], columns: str, most: int, limit: int, offset: int, *, walked: Sequence[Sql] = ()
+) -> Sql:
     """Rows of `columns` of studies, in order, and behind them the numbers of `wide_count`; NULL in place of the columns where
-    there are none or too many."""
+    there are none or too many.
+
+    walked  of PostgreSQL: conditions by which the page is filled where there are too many, newest first
+    """
     if wide.counted_first:
         arms = joined(_arms(wide, dates), " UNION ALL ")
         counted = joined(["WITH counted AS (", _few_counted(arms, most), ")"])
@@ -46,11 +65,14 @@ def wide_page(wide: WideKey, dates: Sequence[Sql], columns: str, most: int, limi
         window = sql("LIMIT CASE WHEN (SELECT number FROM counted) < ? THEN ? ELSE 0 END OFFSET ?", most, limit, offset)
         ids = joined(["SELECT id FROM (", arms, ") studies_found", _NEWEST_FIRST, window])
         return joined([counted, _beside(columns, "NULL, (SELECT number FROM counted)", ids)])
-    all_seen = sql(f"(SELECT count(*) FROM {'studies_found' if wide.distinct else 'found'}) < ?", most)
-    ids = joined(
-        ["SELECT id FROM studies_found WHERE", all_seen, _NEWEST_FIRST, sql("LIMIT ? OFFSET ?", limit, offset)]
-    )
-    return joined([_found(wide, dates, most), _beside(columns, _counts(wide), ids)])
+    number = "(SELECT coalesce(fits, studies) FROM counted)"
+    window = sql("LIMIT ? OFFSET ?", limit, offset)
+    ids = joined(["SELECT id FROM studies_found WHERE", sql(f"{number} < ?", most), _NEWEST_FIRST, window])
+    if walked:
+        # Of two arms one is never executed: that condition names no row.
+        many = all_of([sql(f"{number} >= ?", most), *walked])
+        ids = joined(["(", ids, ") UNION ALL (SELECT id FROM studies WHERE", many, _NEWEST_FIRST, window, ")"])
+    return joined([_found(wide, dates, most), _beside(columns, _COUNTS, ids)])
 
 
 def wide_count(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
@@ -59,7 +81,7 @@ def wide_count(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
     if wide.counted_first:
         counted = _few_counted(joined(_arms(wide, dates), " UNION ALL "), most)
         return joined(["SELECT NULL, number FROM (", counted, ") counted"])
-    return joined([_found(wide, dates, most), f"SELECT {_counts(wide)}"])
+    return joined([_found(wide, dates, most), f"SELECT {_COUNTS}"])
 
 
 def page_of_newest(wide: WideKey, dates: Sequence[Sql], columns: str, newest: int, limit: int, offset: int) -> Sql:
@@ -75,6 +97,7 @@ def page_of_newest(wide: WideKey, dates: Sequence[Sql], columns: str, newest: in
     return joined([*walked, found, _beside(columns, counts, ids)])
 
 
+_COUNTS = "(SELECT fits FROM counted), (SELECT studies FROM counted)"
 _NEWEST_FIRST = "ORDER BY study_date DESC, id DESC"
 
 
@@ -82,11 +105,6 @@ def _beside(columns: str, counts: str, ids: Sql) -> Sql:
     """Rows of studies, one of NULL if there are none, and in each the counts."""
     studies = f"LEFT JOIN studies ON studies.id = page.id {_order(Level.STUDY)}"
     return joined([f"SELECT {columns}, {counts} FROM (SELECT 1) always LEFT JOIN (", ids, f") page ON TRUE {studies}"])
-
-
-def _counts(wide: WideKey) -> str:
-    studies = "(SELECT count(*) FROM studies_found)"
-    return f"NULL, {studies}" if wide.distinct else f"(SELECT count(*) FROM found), {studies}"
 
 
 def _arms(wide: WideKey, dates: Sequence[Sql]) -> list[Sql]:
@@ -99,14 +117,18 @@ def _few_counted(rows: Sql, most: int) -> Sql:
 
 
 def _found(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
-    """What the wide key fits, in no order."""
+    """What the wide key fits, in no order, and how much that is: counted once, for it is asked for in several places."""
+    studies = "(SELECT count(*) FROM studies_found) AS studies"
     arms = _arms(wide, dates)
     if wide.distinct:
-        return joined(["WITH studies_found AS MATERIALIZED (", joined(arms, " UNION ALL "), sql("LIMIT ?)", most)])
+        counted = f"counted AS MATERIALIZED (SELECT CAST(NULL AS bigint) AS fits, {studies})"
+        listed = joined([joined(arms, " UNION ALL "), sql("LIMIT ?", most)])
+        return joined(["WITH studies_found AS MATERIALIZED (", listed, "),", counted])
     # Each by itself, or whatever comes first would take the place of the others.
     few = [sql(f"SELECT * FROM ({arm.text} LIMIT ?) arm_{place}", *arm.values, most) for place, arm in enumerate(arms)]
     studies_found = "studies_found AS MATERIALIZED (SELECT DISTINCT id, study_date FROM found)"
-    return joined(["WITH found AS MATERIALIZED (", joined(few, " UNION ALL "), f"), {studies_found}"])
+    counted = f"counted AS MATERIALIZED (SELECT (SELECT count(*) FROM found) AS fits, {studies})"
+    return joined(["WITH found AS MATERIALIZED (", joined(few, " UNION ALL "), f"), {studies_found}, {counted}"])
 
 
 def candidates(dialect: Dialect, level: Level, matching: Matching, limit: int) -> Sql:

@@ -118,7 +118,8 @@ async def test_what_lies_behind_is_counted_up_to_the_cap(db: Database, statement
     await _fill(db)
     keys = {"PatientID": like("P*")}
     first_two = _uids(await search(db, _query({}, limit=2)))
-    for cap, statements, remaining, is_exact in ((38, 1, 38, True), (37, 2, 37, False), (5, 2, 5, False)):
+    walked = 2 if db.dialect == "sqlite" else 1  # on PostgreSQL one statement goes either way
+    for cap, statements, remaining, is_exact in ((38, 1, 38, True), (37, walked, 37, False), (5, walked, 5, False)):
         with statement_counter.counting(statements):
             page = await search(db, _query(keys, limit=2), count_cap=cap)
         assert (page.remaining, page.remaining_is_exact) == (remaining, is_exact)

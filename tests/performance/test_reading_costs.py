@@ -154,20 +154,21 @@ async def test_metadata_never_reads_blobs_and_is_made_once(
     assert traffic.reads == []
 
 
-async def test_a_search_is_one_statement_and_one_more_to_count(
-    client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter
+async def test_a_search_is_one_statement_and_on_sqlite_one_more_to_count(
+    app: FastAPI, client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter
 ) -> None:
     for number in range(12):
         path = await store(make_instance(PatientID=f"P{number // 6}"))
     study = path.split("/series/")[0]
+    with_count = 2 if app.state.door.archive.db.dialect == "sqlite" else 1
     for query, statements, found in (
         ("/dicomweb/studies", 1, 12),
         ("/dicomweb/studies?PatientID=P1", 1, 6),
-        ("/dicomweb/studies?PatientID=P1&limit=2", 2, 2),
+        ("/dicomweb/studies?PatientID=P1&limit=2", with_count, 2),
         ("/dicomweb/studies?PatientID=nobody", 1, 0),
         ("/dicomweb/studies?PatientID=P*", 1, 12),
         ("/dicomweb/studies?PatientID=*1&limit=2", 2, 2),  # how many studies there are decides the way
-        ("/dicomweb/studies?PatientName=*&offset=3&limit=4", 2, 4),
+        ("/dicomweb/studies?PatientName=*&offset=3&limit=4", with_count, 4),
         (f"{study}/series", 1, 1),
         (f"{study}/instances", 1, 1),
     ):
