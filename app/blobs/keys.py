@@ -3,10 +3,11 @@
     instances/
       {Study Instance UID}/
         {Series Instance UID}/
-          {SOP Instance UID}/
-            {16 digits of the SHA-256}-{16 random digits}.dcm     one stored instance, byte for byte as it was received
+          {SOP Instance UID}-{16 digits of the SHA-256}-{16 random digits}.dcm     one stored instance, as it was received
     tombstones/
-      instances/{study}/{series}/{instance}/{digest}-{random}.json    says that the blob of the same name was deleted or replaced
+      instances/{study}/{series}/{instance}-{digest}-{random}.json    says that the blob of the same name was deleted or replaced
+
+Earlier versions had a folder for each instance, `{instance}/{digest}-{random}.dcm`: such keys are read, and never made.
 
 The random part makes a key unique for ever: an instance that is deleted and sent again gets another key, so that sweeping
 the old one can never hit the new one. The UIDs and the sidecars let the database be rebuilt from the blobs alone.
@@ -23,7 +24,7 @@ _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"  # may not begin with a dot: neither 
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _PREFIX = re.compile(rf"(?:{_SEGMENT}/)*(?:{_SEGMENT})?")
 _UID = r"[0-9]+(?:\.[0-9]+)*"
-_INSTANCE_KEY = re.compile(rf"{INSTANCES}({_UID})/({_UID})/({_UID})/[0-9a-f]{{16}}-[0-9a-f]{{16}}\.dcm")
+_INSTANCE_KEY = re.compile(rf"{INSTANCES}({_UID})/({_UID})/({_UID})[/-][0-9a-f]{{16}}-[0-9a-f]{{16}}\.dcm")
 
 
 def is_key(key: str) -> bool:
@@ -50,8 +51,8 @@ def instance_key(study_instance_uid: str, series_instance_uid: str, sop_instance
 
     `digest` is the lower-case hexadecimal SHA-256 of the blob. Raises ValueError when a part cannot stand in a key.
     """
-    name = f"{digest[:16]}-{secrets.token_hex(8)}.dcm"
-    key = f"{INSTANCES}{study_instance_uid}/{series_instance_uid}/{sop_instance_uid}/{name}"
+    name = f"{sop_instance_uid}-{digest[:16]}-{secrets.token_hex(8)}.dcm"
+    key = f"{INSTANCES}{study_instance_uid}/{series_instance_uid}/{name}"
     if parse_instance_key(key) is None:
         raise ValueError("an instance key needs three UIDs and a hexadecimal digest")
     return key

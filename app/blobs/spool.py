@@ -28,6 +28,7 @@ FILE_MODE = 0o640  # patients' data: nothing for others
 _HASH_INLINE = 64 * 1024  # hashing this much takes less time than changing to a thread and back
 _SUFFIX = ".part"
 _SAME_TIME = 1.0  # seconds
+_FREE_IS_KNOWN = 0.1  # seconds: other programs write too
 _AT_ONCE = 512  # pieces of one system call, which takes 1024 (IOV_MAX)
 # EFBIG: a limit of the file system or of the process on the size of one file.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -42,21 +43,28 @@ def storage_error(error: OSError) -> OutOfSpace | BlobStoreUnavailable:
     return BlobStoreUnavailable(f"the blob store cannot be read or written ({error.strerror or type(error).__name__})")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SpoolFolder:
     """Where spool files live. Blocking; raises OSError, and OutOfSpace when less than `min_free_bytes` would be free."""
 
     path: Path
     min_free_bytes: int = 0
+    _spare: int = 0  # bytes that were free beyond those, less what was asked for since
+    _looked: float = 0.0
 
     def new_file(self) -> "SpoolFile":
         return SpoolFile(self.path / f"{secrets.token_hex(16)}{_SUFFIX}")
 
     def require_room(self, size: int) -> None:
         """Raises OutOfSpace unless `size` more bytes leave enough free."""
-        if self.min_free_bytes:
+        if not self.min_free_bytes:
+            return
+        self._spare -= size
+        if self._spare < 0 or time.monotonic() - self._looked > _FREE_IS_KNOWN:
             status = os.statvfs(self.path)
-            if status.f_bavail * status.f_frsize - size < self.min_free_bytes:
+            self._spare = status.f_bavail * status.f_frsize - self.min_free_bytes - size
+            self._looked = time.monotonic()
+            if self._spare < 0:
                 raise OutOfSpace("there is no room left for uploads")
 
     def remove_stale(self, older_than: timedelta) -> int:
@@ -85,20 +93,25 @@ class SpoolFile:
         self.size = 0
         self._written = time.monotonic()
         self._mappings: list[tuple[mmap.mmap, memoryview]] = []
-        # FileIO rather than a bare number: a writer that somebody forgets still closes its descriptor.
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-        self._file = os.fdopen(descriptor, "r+b", buffering=0)
+        self._descriptor = -1  # a bare number: each call into the system costs a turn at the interpreter's lock
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         with contextlib.suppress(OSError):  # a file system without locks: then age alone tells a stale file
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def __del__(self) -> None:
+        """A writer that somebody forgets still closes its descriptor."""
+        self._close_descriptor()
 
     def fileno(self) -> int:
-        return self._file.fileno()
+        if self._descriptor < 0:
+            raise ValueError("the spool file is closed")
+        return self._descriptor
 
     def append(self, pieces: Sequence[Piece]) -> None:
         self._written = time.monotonic()
         waiting = list(pieces)
         while waiting:
-            written = os.writev(self._file.fileno(), waiting[:_AT_ONCE])
+            written = os.writev(self.fileno(), waiting[:_AT_ONCE])
             self.size += written
             while waiting and written >= len(waiting[0]):
                 written -= len(waiting.pop(0))
@@ -108,7 +121,7 @@ class SpoolFile:
     def map(self) -> memoryview:
         """A read-only view of all that was written, valid until `close`. There must be something."""
         if not self._mappings or len(self._mappings[-1][1]) != self.size:
-            mapping = mmap.mmap(self._file.fileno(), self.size, access=mmap.ACCESS_READ)
+            mapping = mmap.mmap(self.fileno(), self.size, access=mmap.ACCESS_READ)
             self._mappings.append((mapping, memoryview(mapping)))
         return self._mappings[-1][1]
 
@@ -121,17 +134,17 @@ class SpoolFile:
     def read(self, size: int) -> Iterator[bytes]:
         """All that was written, in pieces of `size` bytes."""
         for offset in range(0, self.size, size):
-            yield os.pread(self._file.fileno(), size, offset)
+            yield os.pread(self.fileno(), size, offset)
 
     def read_range(self, offset: int, length: int) -> bytes:
         """Fewer bytes where the file ends."""
-        return os.pread(self._file.fileno(), length, offset)
+        return os.pread(self.fileno(), length, offset)
 
     def sync(self) -> None:
         # The time of the commit, not of the last write: a sweep must not take a slow upload for an old blob.
         if time.monotonic() - self._written > _SAME_TIME:
-            os.utime(self._file.fileno())
-        os.fdatasync(self._file.fileno())
+            os.utime(self.fileno())
+        os.fdatasync(self.fileno())
 
     def close(self) -> None:
         for mapping, view in self._mappings:
@@ -140,7 +153,12 @@ class SpoolFile:
                 view.release()
                 mapping.close()
         self._mappings.clear()
-        self._file.close()
+        self._close_descriptor()
+
+    def _close_descriptor(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def drop(self) -> None:
         """Close and remove. Never raises; what cannot be removed now is removed as stale later."""

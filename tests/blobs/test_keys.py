@@ -22,7 +22,7 @@ digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 def test_an_instance_key_looks_as_drawn() -> None:
     key = instance_key("1.2", "1.2.3", "1.2.3.4", DIGEST)
     head, _, random = key.rpartition("-")
-    assert head == "instances/1.2/1.2.3/1.2.3.4/0123456789abcdef"
+    assert head == "instances/1.2/1.2.3/1.2.3.4-0123456789abcdef"
     assert random.removesuffix(".dcm").isalnum()
     assert len(random) == len("0123456789abcdef.dcm")
     assert key.startswith(INSTANCES)
@@ -34,6 +34,11 @@ def test_instance_keys_tell_their_uids(study: str, series: str, instance: str, d
     key = instance_key(study, series, instance, digest)
     assert parse_instance_key(key) == (study, series, instance)
     assert is_key(key)
+
+
+def test_keys_with_a_folder_for_each_instance_are_read() -> None:
+    key = "instances/1.2/1.2.3/1.2.3.4/0123456789abcdef-0123456789abcdef.dcm"
+    assert parse_instance_key(key) == ("1.2", "1.2.3", "1.2.3.4")
 
 
 def test_no_key_comes_twice() -> None:
@@ -61,6 +66,8 @@ def test_nothing_but_a_digest_gets_into_an_instance_key(digest: str) -> None:
         "",
         "instances/1/2/3",
         "instances/1/2/3/0123456789abcdef.dcm",
+        "instances/1/2/3-0123456789abcdef.dcm",
+        "instances/1/2-3/0123456789abcdef-0123456789abcdef.dcm",
         "instances/1/2/3/0123456789abcdef-0123456789abcdef.json",
         "instances/1/2/3/4/0123456789abcdef-0123456789abcdef.dcm",
         "tombstones/instances/1/2/3/0123456789abcdef-0123456789abcdef.dcm",

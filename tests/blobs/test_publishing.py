@@ -90,14 +90,14 @@ async def test_what_comes_meanwhile_gathers_until_it_is_a_whole_group(
     await commit(GROUP_FILES - 1)
     await asyncio.sleep(0.05)
     assert len(gate.threads) == 1
-    await commit(1)
+    await commit(1 + (AT_ONCE - 2) * GROUP_FILES)
     await begun(gate, AT_ONCE)
     await commit(2 * GROUP_FILES)
     await asyncio.sleep(0.05)
     assert len(gate.threads) == AT_ONCE
     gate.open.set()
     await asyncio.gather(*commits)
-    assert len(await list_keys(store)) == len(commits) == 1 + 3 * GROUP_FILES
+    assert len(await list_keys(store)) == len(commits) == 1 + (AT_ONCE + 1) * GROUP_FILES
 
 
 async def test_a_large_blob_keeps_nobody_waiting(store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,16 +57,16 @@ def test_verify_names_what_is_missing_and_what_is_altered(gantry: Server, instan
     code, output = run(gantry, "verify")
     assert code == 1
     for path in (first, second, third):
-        sop = path.parent.name
+        sop = path.name.partition("-")[0]
         assert re.search(
-            rf"^{re.escape(sop)}: the blob.* \(instances/{STUDY}/{SERIES}/{re.escape(sop)}/", output, re.MULTILINE
+            rf"^{re.escape(sop)}: the blob.* \(instances/{STUDY}/{SERIES}/{re.escape(path.name)}", output, re.MULTILINE
         )
     assert "3 damaged" in output
 
 
 def test_sweep_shows_first_and_removes_when_told(gantry: Server, instances: dict[str, bytes]) -> None:
     known = blobs(gantry)
-    stray = known[0].with_name("0123456789abcdef-0123456789abcdef.dcm")
+    stray = known[0].with_name("1.2.9-0123456789abcdef-0123456789abcdef.dcm")
     stray.write_bytes(b"x" * 2000)
     code, output = run(gantry, "sweep")
     assert code == 0
@@ -119,11 +119,14 @@ def test_reindex_brings_the_database_back(gantry: Server, instances: dict[str, b
     gantry.stop()
     for path in gantry.data_dir.glob("gantry.sqlite*"):
         path.unlink()
-    broken = blobs(gantry)[0].with_name("0123456789abcdef-0123456789abcdef.dcm")
+    broken = blobs(gantry)[0].with_name("1.2.9-0123456789abcdef-0123456789abcdef.dcm")
+    # Earlier versions kept each instance in a folder of its own.
+    sop, _, name = blobs(gantry)[0].name.partition("-")
+    blobs(gantry)[0].with_name(sop).mkdir()
+    blobs(gantry)[0].rename(broken.parent / sop / name)
     code, output = run(gantry, "reindex")
     assert (code, output) == (0, "Indexed 3 instances and 0 deleted instances, 0 problems\n")
-    broken.parent.parent.joinpath("1.2.9").mkdir()
-    (broken.parent.parent / "1.2.9" / broken.name).write_bytes(b"not dicom")
+    broken.write_bytes(b"not dicom")
     code, output = run(gantry, "reindex")
     assert code == 1
     assert f"{broken.name}: " in output
