@@ -74,7 +74,7 @@ async def series(client: httpx.AsyncClient, proxy: FaultProxy) -> Series:
         answer = await client.post("/dicomweb/studies", content=data, headers={"content-type": "application/dicom"})
         assert answer.status_code == 200
     proxy.requests.clear()
-    return Series(proxy, f"/dicomweb/studies/{study}/series/{name}", files, [f"/{sop}/".encode() for sop in sops])
+    return Series(proxy, f"/dicomweb/studies/{study}/series/{name}", files, [f"/{sop}-".encode() for sop in sops])
 
 
 class Client:

@@ -93,7 +93,7 @@ def test_first_bytes_come_before_the_last_instance_is_read(server: Server, own: 
         received = connection.recv(65536)
         assert b" 200 " in received.partition(b"\r\n")[0]
         order = [one["00080018"]["Value"][0] for one in own.metadata(f"/studies/{study}")]
-        (last,) = (server.data_dir / "blobs").rglob(f"*/{order[-1]}/*.dcm")
+        (last,) = (server.data_dir / "blobs").rglob(f"{order[-1]}-*.dcm")
         last.unlink()
         total = len(received)
         end = received
