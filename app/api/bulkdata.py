@@ -19,7 +19,7 @@ from app.api.frames import answer_frames
 from app.api.multipart import Part, multipart_of_known, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
 from app.api.ranges import ranged_response
-from app.api.responses import primed
+from app.api.responses import once, primed
 from app.db.locate import locate_instances
 from app.dicom.layout import InstanceLayout
 from app.dicom.references import Reference, resource_path
@@ -208,12 +208,8 @@ async def _collection(
             media_type = representations[frames.index].media_type
             kind = f"{media_type}; transfer-syntax={frames.transfer_syntax_uid}"
             async for frame in read_frames(archive, frames):
-                yield Part(kind, location, len(frame)), _once(frame)
+                yield Part(kind, location, len(frame)), once(frame)
         else:
             _octets(representations)
             kind = f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
             yield Part(kind, location, delivery.item.length), read_bulkdata(archive, delivery)
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data

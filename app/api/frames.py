@@ -10,7 +10,7 @@ from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of
 from app.api.multipart import Part, multipart_of_known, multipart_of_parts, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
 from app.api.ranges import OpenRange, ranged_response
-from app.api.responses import Body, primed
+from app.api.responses import Body, once, primed
 from app.dicom.references import parse_frame_list, resource_path
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
@@ -95,10 +95,8 @@ async def answer_frames(
     bodies = _checked(archive, delivery)
     if None in delivery.sizes:
         return multipart_of_streams(_each(parts, await primed(bodies)), representation.media_type, headers)
-    first = _whole(await anext(bodies))
-    return multipart_of_known(
-        parts, first, (_whole(frame) async for frame in bodies), representation.media_type, headers
-    )
+    first = once(await anext(bodies))
+    return multipart_of_known(parts, first, (once(frame) async for frame in bodies), representation.media_type, headers)
 
 
 async def _single(archive: Archive, delivery: FrameDelivery) -> tuple[int, OpenRange]:
@@ -121,12 +119,8 @@ async def _each(
     """Frames whose sizes are known only when they are encoded, each announced when it is."""
     index = 0
     async for frame in bodies:
-        yield parts[index]._replace(length=len(frame)), _whole(frame)
+        yield parts[index]._replace(length=len(frame)), once(frame)
         index += 1
-
-
-async def _whole(frame: bytes) -> AsyncIterator[bytes]:
-    yield frame
 
 
 async def _slice(frame: bytes, offset: int, length: int) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from app.api.compression import takes_gzip
 from app.api.dependencies import accept_of, accept_parameter_of, door_of, reference_in, service_url
 from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, describe, parameter
-from app.api.responses import StreamingBody, bytes_response
+from app.api.responses import StreamingBody, bytes_response, once
 from app.db.locate import locate_instances
 from app.dicom.references import InstanceRef, Reference, resource_path
 from app.dicom.xml_model import to_native_xml
@@ -114,7 +114,7 @@ async def _xml_parts(
         if projection:
             text = projection.apply(text, syntaxes.get(instance, ""))
         document = to_native_xml(orjson.loads(text))
-        yield Part("application/dicom+xml", f"{url}{resource_path(instance)}/metadata", len(document)), _once(document)
+        yield Part("application/dicom+xml", f"{url}{resource_path(instance)}/metadata", len(document)), once(document)
 
 
 async def _syntaxes(archive: Archive, ref: Reference, projection: Projection | None) -> dict[InstanceRef, str]:
@@ -123,7 +123,3 @@ async def _syntaxes(archive: Archive, ref: Reference, projection: Projection | N
         return {}
     locations = await locate_instances(archive.db, ref)
     return {location.ref: location.transfer_syntax_uid for location in locations}
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data

@@ -32,21 +32,14 @@ def multipart_of_known(
     heads = [_head(boundary, part, index) for index, part in enumerate(parts)]
     length = message_length(heads, [part.length or 0 for part in parts], boundary)
 
-    async def body() -> Body:
-        stream = first
-        for index, head in enumerate(heads):
-            if index and others is not None:
-                stream = await anext(others)
-            if isinstance(stream, FileSlice):
-                stream.head = head
-                yield stream
-                continue
-            yield head
-            async for piece in stream:
-                yield piece
-        yield closing(boundary)
+    async def headed() -> AsyncIterator[tuple[bytes, Stream]]:
+        yield heads[0], first
+        if others is not None:
+            for head in heads[1:]:
+                yield head, await anext(others)
 
-    return StreamingBody(body(), multipart_content_type(media_type, boundary), length=length, headers=headers)
+    body = _body(boundary, headed())
+    return StreamingBody(body, multipart_content_type(media_type, boundary), length=length, headers=headers)
 
 
 def multipart_of_streams(
@@ -55,21 +48,25 @@ def multipart_of_streams(
     """Parts of which nothing is known before their turn comes: the answer is chunked."""
     boundary = new_boundary()
 
-    async def body() -> Body:
+    async def headed() -> AsyncIterator[tuple[bytes, Stream]]:
         index = 0
         async for part, stream in parts:
-            head = _head(boundary, part, index)
+            yield _head(boundary, part, index), stream
             index += 1
-            if isinstance(stream, FileSlice):
-                stream.head = head
-                yield stream
-                continue
-            yield head
-            async for piece in stream:
-                yield piece
-        yield closing(boundary)
 
-    return StreamingBody(body(), multipart_content_type(media_type, boundary), headers=headers)
+    return StreamingBody(_body(boundary, headed()), multipart_content_type(media_type, boundary), headers=headers)
+
+
+async def _body(boundary: str, parts: AsyncIterator[tuple[bytes, Stream]]) -> Body:
+    async for head, stream in parts:
+        if isinstance(stream, FileSlice):
+            stream.head = head
+            yield stream
+            continue
+        yield head
+        async for piece in stream:
+            yield piece
+    yield closing(boundary)
 
 
 def multipart_of_parts(

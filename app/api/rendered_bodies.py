@@ -10,7 +10,7 @@ from app.api.caching import unchanged, validators
 from app.api.dependencies import door_of, service_url
 from app.api.multipart import Part, multipart_of_streams
 from app.api.ranges import ranged_response
-from app.api.responses import StreamingBody, bytes_response, primed
+from app.api.responses import StreamingBody, bytes_response, once, primed
 from app.dicom.references import resource_path
 from app.dicom.rendering import LOSSY_MEDIA_TYPES, RenderingParameters
 from app.dicomweb.charsets import CharacterSet, negotiate_charset
@@ -138,7 +138,7 @@ async def image_parts(
     bodies = render_images(archive, targets, parameters, media_type)
     position = 0
     async for body in bodies:
-        yield Part(media_type, location_of(request, targets[position]), len(body)), _once(body)
+        yield Part(media_type, location_of(request, targets[position]), len(body)), once(body)
         position += 1
 
 
@@ -146,7 +146,7 @@ async def text_parts(request: Request, renderable: Renderable, representation: R
     charset = _charset(request, representation)
     body = await _text(request, renderable, representation, charset)
     kind = f"{representation.media_type}; {charset.parameter}"
-    yield Part(kind, _source(request, renderable), len(body)), _once(body)
+    yield Part(kind, _source(request, renderable), len(body)), once(body)
 
 
 async def stream_parts(request: Request, renderable: Renderable, representations: Sequence[Representation]) -> Parts:
@@ -229,7 +229,3 @@ async def _text(
         charset.name,
         service_url(request),
     )
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data

@@ -50,6 +50,11 @@ async def primed(body: AsyncIterator[P]) -> AsyncIterator[P]:
     return rest()
 
 
+async def once(data: bytes) -> AsyncIterator[bytes]:
+    """A body that is there, for those who take streams."""
+    yield data
+
+
 class StreamingBody(Response):
     """A body in pieces. `length` in bytes when it is known: then Content-Length is sent, else the answer is chunked.
 

@@ -80,7 +80,7 @@ async def locate_instances(db: Database, ref: Reference) -> list[InstanceLocatio
     rows = await rows_of(db, as_text(_BELOW[type(ref)], keys_of(ref), db.dialect))
     if not rows:
         await raise_missing(db, ref)
-    return list(map(_location_of, rows))
+    return list(map(location_of, rows))
 
 
 async def locate_bulkdata(db: Database, ref: InstanceRef) -> tuple[InstanceLocation, bytes]:
@@ -91,8 +91,13 @@ async def locate_bulkdata(db: Database, ref: InstanceRef) -> tuple[InstanceLocat
 
 def select_locations(extra: Iterable[ColumnElement[Any]] = ()) -> Select[Any]:
     """What `location_of` reads, and `extra` columns behind it, of all instances."""
+    return select_instances(*_COLUMNS, *extra)
+
+
+def select_instances(*columns: ColumnElement[Any]) -> Select[Any]:
+    """Columns of all instances, their series and studies."""
     return (
-        select(*_COLUMNS, *extra)
+        select(*columns)
         .select_from(studies)
         .join(series, series.c.study_id == studies.c.id)
         .join(instances, instances.c.series_id == series.c.id)
@@ -110,9 +115,9 @@ def below(statement: Select[Any], ref: Reference) -> Select[Any]:
 
 
 def location_of(row: AnyRow | tuple[Any, ...]) -> InstanceLocation:
-    """From a row of `select_locations`."""
-    study, one, instance, *rest = row[: len(_COLUMNS)]
-    return InstanceLocation(InstanceRef(study, one, instance), *rest)
+    """From a row of `select_locations`, as SQLAlchemy or app.db.point_query gives it."""
+    study, one, instance, *rest, created_at = row[: len(_COLUMNS)]
+    return InstanceLocation._make((InstanceRef(study, one, instance), *rest, instant(created_at)))
 
 
 async def raise_missing(db: Database, ref: Reference) -> NoReturn:
@@ -126,26 +131,28 @@ async def raise_missing(db: Database, ref: Reference) -> NoReturn:
 
 
 # Statements of the hot paths are built once, see app.db.point_query; their parameters are `keys_of` a reference.
-_KEYS = {
+KEYS: dict[str, ColumnElement[Any]] = {
     "study": studies.c.study_instance_uid,
     "series": series.c.series_instance_uid,
     "instance": instances.c.sop_instance_uid,
 }
 
 
-def _select_below(kind: type[Reference], *extra: ColumnElement[Any]) -> Select[Any]:
-    names = list(_KEYS)[: len(fields(kind))]
-    return select_locations(extra).where(*(_KEYS[name] == bindparam(name, type_=Text()) for name in names))
+def below_keys(statement: Select[Any], kind: type[Reference]) -> Select[Any]:
+    """As `below`, of a statement that is built once for all references of a kind."""
+    names = list(KEYS)[: len(fields(kind))]
+    return statement.where(*(KEYS[name] == bindparam(name, type_=Text()) for name in names))
 
 
 def select_one(*extra: ColumnElement[Any]) -> Select[Any]:
     """One instance, and `extra` columns of it."""
-    return _select_below(InstanceRef, *extra)
+    return below_keys(select_locations(extra), InstanceRef)
 
 
 _INSTANCE = select_one()
 _INSTANCE_AND_BULKDATA = select_one(instances.c.bulkdata)
-_BELOW = {kind: _select_below(kind).order_by(*READING_ORDER) for kind in (StudyRef, SeriesRef, InstanceRef)}
+KINDS: tuple[type[Reference], ...] = (StudyRef, SeriesRef, InstanceRef)
+_BELOW = {kind: below_keys(select_locations().order_by(*READING_ORDER), kind) for kind in KINDS}
 
 
 async def find_one(db: Database, ref: InstanceRef, statement: Select[Any]) -> tuple[InstanceLocation, tuple[Any, ...]]:
@@ -168,12 +175,7 @@ def keys_of(ref: Reference) -> dict[str, Any]:
 
 def looked_up(row: tuple[Any, ...]) -> tuple[InstanceLocation, tuple[Any, ...]]:
     """The location and the values of the extra columns, from a row of `select_one` as app.db.point_query gives it."""
-    return _location_of(row[: len(_COLUMNS)]), row[len(_COLUMNS) :]
-
-
-def _location_of(row: tuple[Any, ...]) -> InstanceLocation:
-    study, one, instance, *rest, created_at = row
-    return InstanceLocation._make((InstanceRef(study, one, instance), *rest, instant(created_at)))
+    return location_of(row), row[len(_COLUMNS) :]
 
 
 def instant(stored: datetime | str) -> datetime:

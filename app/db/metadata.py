@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Text, bindparam, case, func, select
+from sqlalchemy import Select, case, func, select
 
 from app.db.any_of import any_of_parameter, listed
 from app.db.engine import Database, Dialect
-from app.db.locate import READING_ORDER, instant, keys_of, raise_missing
+from app.db.locate import KEYS, KINDS, READING_ORDER, below_keys, instant, keys_of, raise_missing, select_instances
 from app.db.point_query import as_text, few_rows
 from app.db.prepared_json import unpacked
 from app.db.search_reader import Row, rows_of
 from app.db.tables import instances, series, studies
-from app.dicom.references import InstanceRef, Reference, SeriesRef, StudyRef
+from app.dicom.references import InstanceRef, Reference
 from app.errors import NotFound
 
 PAGE_INSTANCES = 256
@@ -44,20 +44,6 @@ async def series_versions(db: Database, ref: Reference) -> tuple[SeriesVersion, 
     return tuple(SeriesVersion(uid, version, instant(updated), count) for uid, version, updated, count in rows)
 
 
-_UIDS = {
-    "study": studies.c.study_instance_uid,
-    "series": series.c.series_instance_uid,
-    "instance": instances.c.sop_instance_uid,
-}
-_LEVELS: dict[type[Reference], int] = {StudyRef: 1, SeriesRef: 2, InstanceRef: 3}
-
-
-def _below(statement: Select[Any], kind: type[Reference]) -> Select[Any]:
-    """What belongs to a reference of this kind, of a statement over studies and what is joined to them."""
-    names = list(_UIDS)[: _LEVELS[kind]]
-    return statement.where(*(_UIDS[name] == bindparam(name, type_=Text()) for name in names))
-
-
 def _versions(kind: type[Reference]) -> Select[tuple[str, int, datetime, int]]:
     statement = (
         select(series.c.series_instance_uid, series.c.version, series.c.updated_at, series.c.number_of_instances)
@@ -67,35 +53,20 @@ def _versions(kind: type[Reference]) -> Select[tuple[str, int, datetime, int]]:
     )
     if kind is InstanceRef:
         statement = statement.join(instances, instances.c.series_id == series.c.id)
-    return _below(statement, kind)
-
-
-def _of_instances(*columns: Any) -> Select[Any]:
-    return (
-        select(*columns)
-        .select_from(studies)
-        .join(series, series.c.study_id == studies.c.id)
-        .join(instances, instances.c.series_id == series.c.id)
-    )
+    return below_keys(statement, kind)
 
 
 _SIZE = func.length(instances.c.metadata)
-_VERSIONS = {kind: _versions(kind) for kind in _LEVELS}
-_SIZES = {kind: _below(_of_instances(instances.c.id, _SIZE).order_by(*READING_ORDER), kind) for kind in _LEVELS}
+_VERSIONS = {kind: _versions(kind) for kind in KINDS}
+_SIZES = {kind: below_keys(select_instances(instances.c.id, _SIZE).order_by(*READING_ORDER), kind) for kind in KINDS}
 # NULL for what is too large to be read between two other requests (see app.db.point_query).
-_INSTANCE_METADATA = _below(_of_instances(case((_SIZE <= SMALL_BYTES, instances.c.metadata))), InstanceRef)
+_INSTANCE_METADATA = below_keys(select_instances(case((_SIZE <= SMALL_BYTES, instances.c.metadata))), InstanceRef)
 
 
 @functools.cache
 def _chosen(dialect: Dialect) -> Select[Any]:
-    columns = (*_UIDS.values(), instances.c.id, instances.c.metadata)
-    return (
-        select(*columns)
-        .select_from(instances)
-        .join(series, series.c.id == instances.c.series_id)
-        .join(studies, studies.c.id == instances.c.study_id)
-        .where(any_of_parameter(dialect, instances.c.id, "ids"))
-    )
+    columns = (*KEYS.values(), instances.c.id, instances.c.metadata)
+    return select_instances(*columns).where(any_of_parameter(dialect, instances.c.id, "ids"))
 
 
 async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[InstanceRef, bytes]]:

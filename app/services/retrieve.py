@@ -101,8 +101,7 @@ async def open_instances(
 
     Each is read to its end before the next is asked for. Must be closed. Raises what `open_instance` raises.
     """
-    stored = [(one.location.blob_key, one.location.size) for one in deliveries if one.as_stored]
-    async with aclosing(archive.blobs.pieces_each(stored)) as streams:
+    async with aclosing(open_stored(archive, [one for one in deliveries if one.as_stored])) as streams:
         for delivery in deliveries:
             if delivery.as_stored:
                 yield delivery, delivery.location.size, await anext(streams)
