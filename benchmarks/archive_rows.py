@@ -32,6 +32,7 @@ from benchmarks.archive_values import (
     STUDY_KIND,
     SURNAMES,
 )
+from benchmarks.servers import Gantry
 
 _STEP = 10**12  # between the numbers of the series of one study, and of the instances of one series
 _METADATA = (
@@ -71,11 +72,16 @@ class _Postgresql:
         return f"convert_to({text}, 'UTF8')"
 
 
-def fill_sqlite(path: Path, rows: Rows, *, bulk: bool = False) -> None:
-    """Into a migrated database. `bulk` takes the indexes away meanwhile: nobody else may use the database then.
+def fill(server: Gantry, rows: Rows, *, bulk: bool = False) -> None:
+    """The database of a server that has migrated it. `bulk` takes the indexes away meanwhile: the server must be stopped."""
+    if server.database_url:
+        asyncio.run(_fill_postgresql(server.database_url, rows, bulk))
+    else:
+        _fill_sqlite(server.sqlite_file, rows, bulk)
 
-    No statistics are made, for the server makes none.
-    """
+
+def _fill_sqlite(path: Path, rows: Rows, bulk: bool) -> None:
+    """No statistics are made, for the server makes none."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=60)
     try:
         connection.execute("PRAGMA synchronous=OFF")
@@ -102,12 +108,8 @@ def fill_sqlite(path: Path, rows: Rows, *, bulk: bool = False) -> None:
         connection.close()
 
 
-def fill_postgresql(url: str, rows: Rows, *, bulk: bool = False) -> None:
-    """The same; the user must be a superuser, so that foreign keys need not be looked up row by row."""
-    asyncio.run(_fill_postgresql(url, rows, bulk))
-
-
 async def _fill_postgresql(url: str, rows: Rows, bulk: bool) -> None:
+    """The user must be a superuser, so that foreign keys need not be looked up row by row."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("SET session_replication_role = replica")

@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, exc, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from app.db.postgresql import ConnectionLimits, LookUps, postgresql_engine
 from app.dicom.matching import AttributePath
 from app.errors import DatabaseUnavailable, GantryError, OutOfSpace
 
@@ -73,7 +74,7 @@ class TryAgain(Exception):
 class Database:
     """engine begins write transactions; reader shares its connections and begins none. searchable: the attributes
     that the operator made searchable besides the default ones (GANTRY_SEARCHABLE_ATTRIBUTES). writer and write_thread are
-    SQLite's: the one connection that writes, and where."""
+    SQLite's: the one connection that writes, and where. look_ups: PostgreSQL's."""
 
     engine: AsyncEngine
     reader: AsyncEngine
@@ -84,6 +85,7 @@ class Database:
     write_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     writer: Engine | None = None
     write_thread: ThreadPoolExecutor | None = None
+    look_ups: LookUps | None = None
 
 
 async def open_database(
@@ -116,20 +118,24 @@ async def open_database(
             writer=_sqlite_writer(parsed, lock_timeout),
             write_thread=ThreadPoolExecutor(1, thread_name_prefix="sqlite-write"),
         )
-    engine = _postgresql_engine(parsed, pool_size, pool_timeout, statement_timeout, lock_timeout, connect_timeout)
+    limits = ConnectionLimits(connect_timeout, pool_timeout, statement_timeout, lock_timeout)
+    engine = postgresql_engine(parsed, pool_size, limits)
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-    db = Database(engine, reader, "postgresql", tuple(searchable), lock_timeout, statement_timeout)
+    look_ups = await LookUps.open(parsed, limits)
+    db = Database(engine, reader, "postgresql", tuple(searchable), lock_timeout, statement_timeout, look_ups=look_ups)
     try:
         async with reading(db) as connection:
             await connection.execute(text("SELECT 1"))
     except BaseException:
-        await engine.dispose()
+        await close_database(db)
         raise
     return db
 
 
 async def close_database(db: Database) -> None:
     """Close every connection."""
+    if db.look_ups is not None:
+        await db.look_ups.close()
     if db.write_thread is not None and db.writer is not None:
         await asyncio.to_thread(db.write_thread.shutdown)
         db.writer.dispose()
@@ -298,44 +304,6 @@ def _configure_sqlite(engine: Engine, busy_timeout: float) -> None:
     def begin(connection: Connection) -> None:
         if connection.get_execution_options().get("gantry_begin", True):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _postgresql_engine(
-    url: URL, pool_size: int, pool_timeout: float, statement_timeout: float, lock_timeout: float, connect_timeout: float
-) -> AsyncEngine:
-    def milliseconds(seconds: float) -> str:
-        return str(int(seconds * 1000))
-
-    engine = create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=pool_timeout,
-        pool_recycle=1800,
-        connect_args={
-            "timeout": connect_timeout,
-            # Beyond the server's own limit: notices a server that does not answer at all.
-            "command_timeout": statement_timeout + 10,
-            "server_settings": {
-                "application_name": "gantry",
-                # Prepared statements turn to generic plans after five uses: 278 ms instead of 6.8 on one filter.
-                "plan_cache_mode": "force_custom_plan",
-                "statement_timeout": milliseconds(statement_timeout),
-                "lock_timeout": milliseconds(lock_timeout),
-                "idle_in_transaction_session_timeout": milliseconds(statement_timeout * 2),
-                "jit": "off",
-                "timezone": "UTC",
-            },
-        },
-    )
-
-    @event.listens_for(engine.sync_engine, "checkout")
-    def refuse_closed(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-        # The transport knows when the server went away: no round trip, and a restart costs no failed request.
-        if dbapi_connection.driver_connection.is_closed():
-            raise exc.DisconnectionError
-
-    return engine
 
 
 def _named(error: BaseException) -> GantryError | None:

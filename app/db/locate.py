@@ -77,6 +77,8 @@ async def locate_instances(db: Database, ref: Reference) -> list[InstanceLocatio
 
     Raises NotFound, Gone, DatabaseUnavailable.
     """
+    if isinstance(ref, InstanceRef):
+        return [await locate_instance(db, ref)]
     rows = await rows_of(db, as_text(_BELOW[type(ref)], keys_of(ref), db.dialect))
     if not rows:
         await raise_missing(db, ref)
@@ -152,7 +154,7 @@ def select_one(*extra: ColumnElement[Any]) -> Select[Any]:
 _INSTANCE = select_one()
 _INSTANCE_AND_BULKDATA = select_one(instances.c.bulkdata)
 KINDS: tuple[type[Reference], ...] = (StudyRef, SeriesRef, InstanceRef)
-_BELOW = {kind: below_keys(select_locations().order_by(*READING_ORDER), kind) for kind in KINDS}
+_BELOW = {kind: below_keys(select_locations().order_by(*READING_ORDER), kind) for kind in (StudyRef, SeriesRef)}
 
 
 async def find_one(db: Database, ref: InstanceRef, statement: Select[Any]) -> tuple[InstanceLocation, tuple[Any, ...]]:

@@ -11,7 +11,7 @@ from sqlalchemy import Select, case, func, select
 from app.db.any_of import any_of_parameter, listed
 from app.db.engine import Database, Dialect
 from app.db.locate import KEYS, KINDS, READING_ORDER, below_keys, instant, keys_of, raise_missing, select_instances
-from app.db.point_query import as_text, few_rows
+from app.db.point_query import as_text, few_rows, first_row
 from app.db.prepared_json import unpacked
 from app.db.search_reader import Row, rows_of
 from app.db.tables import instances, series, studies
@@ -82,9 +82,6 @@ async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[I
 
 async def instance_metadata(db: Database, ref: InstanceRef) -> bytes:
     """Prepared JSON text of one instance, as `stream_metadata` gives it. Raises NotFound, Gone, DatabaseUnavailable."""
-    rows = await few_rows(db, _INSTANCE_METADATA, keys_of(ref))
-    if rows and rows[0][0] is not None:
-        return unpacked(rows[0][0])
     async for _, text in stream_metadata(db, ref):
         return text
     raise NotFound(f"{ref.sop_instance_uid} is not in the archive any more")
@@ -92,6 +89,11 @@ async def instance_metadata(db: Database, ref: InstanceRef) -> bytes:
 
 async def metadata_pages(db: Database, ref: Reference) -> AsyncIterator[list[tuple[InstanceRef, bytes]]]:
     """The same by pages of bounded number and size; each text still as app.db.prepared_json's `unpacked` takes it."""
+    if isinstance(ref, InstanceRef):
+        found_at_once = await first_row(db, _INSTANCE_METADATA, keys_of(ref))
+        if found_at_once is not None and found_at_once[0] is not None:
+            yield [(ref, found_at_once[0])]
+            return
     # Ids and sizes first: pages are then fetched by id, without sorting the whole series again for each.
     rows = await rows_of(db, as_text(_SIZES[type(ref)], keys_of(ref), db.dialect))
     if not rows:

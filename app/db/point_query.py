@@ -40,14 +40,14 @@ async def few_rows(db: Database, statement: Select[Any], values: Mapping[str, An
     Values come as the driver gives them: on SQLite times are naive texts. Raises DatabaseUnavailable.
     """
     sql, parameters = as_text(statement, values, db.dialect)
-    if db.dialect == "sqlite":
-        with suppress(Locked):
-            return at_once(db, lambda connection: look_up(connection, sql, parameters))
+    if db.look_ups is not None:
+        with database_errors():
+            return await db.look_ups.fetch(sql, parameters)
+    with suppress(Locked):
+        return at_once(db, lambda connection: look_up(connection, sql, parameters))
     async with reading(db) as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
-        if db.dialect == "sqlite":
-            return [tuple(row) for row in await driver.execute_fetchall(sql, parameters)]
-        return [tuple(row) for row in await driver.fetch(sql, *parameters)]
+        return [tuple(row) for row in await driver.execute_fetchall(sql, parameters)]
 
 
 class Locked(Exception):

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, event
 
-from app.db.engine import Database, database_errors, reading
+from app.db.engine import Database, database_errors
 from app.db.sql_text import Sql, numbered
 
 Row = tuple[Any, ...]
@@ -40,10 +40,14 @@ async def rows_of(db: Database, statement: Sql) -> list[Row]:
     if db.dialect == "sqlite":
         with database_errors():
             return await _reader(db).rows(statement)
-    async with reading(db) as connection:
-        driver: Any = (await connection.get_raw_connection()).driver_connection
-        rows: list[Row] = await driver.fetch(numbered(statement.text), *statement.values)
-        return rows
+    with database_errors():
+        connection = await db.engine.raw_connection()  # of the driver, which commits each statement by itself
+        try:
+            driver: Any = connection.driver_connection
+            rows: list[Row] = await driver.fetch(numbered(statement.text), *statement.values)
+            return rows
+        finally:
+            connection.close()
 
 
 @dataclass(slots=True)

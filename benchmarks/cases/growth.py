@@ -1,23 +1,12 @@
 """Storing while the archive grows: the rate in a full archive against the rate in an empty one."""
 
-from benchmarks.archive_rows import Rows, fill_postgresql, fill_sqlite
+from benchmarks.archive_rows import Rows, fill
 from benchmarks.cases.case import Case
 from benchmarks.lab import Lab
 from benchmarks.measurement import Measurement, measured, observe
-from benchmarks.servers import Gantry
 from benchmarks.uploads import Upload, store_under_load
 
 TIMES = 10  # of the studies of the searches
-
-
-def fill(server: Gantry, rows: Rows) -> None:
-    """With the server stopped: its indexes are taken away meanwhile."""
-    server.stop()
-    if server.database_url:
-        fill_postgresql(server.database_url, rows, bulk=True)
-    else:
-        fill_sqlite(server.sqlite_file, rows, bulk=True)
-    server.start()
 
 
 def _growth(lab: Lab) -> list[Measurement]:
@@ -29,7 +18,9 @@ def _growth(lab: Lab) -> list[Measurement]:
         with lab.another_gantry(name, database="growth", on_postgresql=on_postgresql) as server:
             store_under_load(server, upload, clients=2, seconds=1)
             before = observe(server, lambda s=server: store_under_load(s, upload, clients=4, seconds=lab.seconds))
-            fill(server, Rows(studies, series_of_study=1, instances_of_series=1))
+            server.stop()
+            fill(server, Rows(studies, series_of_study=1, instances_of_series=1), bulk=True)
+            server.start()
             store_under_load(server, upload, clients=2, seconds=1)
             after = observe(server, lambda s=server: store_under_load(s, upload, clients=4, seconds=lab.seconds))
         label = "gantry-pg" if on_postgresql else "gantry"

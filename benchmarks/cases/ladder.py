@@ -10,7 +10,7 @@ from benchmarks.load import Probe
 from benchmarks.measurement import Measurement
 from benchmarks.servers import Gantry, Server
 
-_HEADERS = {"Accept": f'multipart/related; type="image/dicom-rle"; transfer-syntax={RLE}'}
+AS_STORED = {"Accept": f'multipart/related; type="image/dicom-rle"; transfer-syntax={RLE}'}
 # The peer does not know this media type: it decodes, which is its way to any encapsulated frame of this syntax.
 _PEER_HEADERS = {"Accept": 'multipart/related; type="application/octet-stream"'}
 
@@ -25,7 +25,7 @@ def _ladder(case: str, frames: str) -> Callable[[Lab], list[Measurement]]:
 
         def probe(server: Server) -> Probe:
             paths = [f"{server.base}{series.instance_path(0)}/frames/{number}" for number in numbers]
-            return Probe(paths, _HEADERS, check) if isinstance(server, Gantry) else Probe(paths[:3], _PEER_HEADERS)
+            return Probe(paths, AS_STORED, check) if isinstance(server, Gantry) else Probe(paths[:3], _PEER_HEADERS)
 
         # The peer takes minutes to store the longest, and longer for each frame the more there are.
         return lab.compare(case, probe, names=[name], limit=True, peers=frames != "long")

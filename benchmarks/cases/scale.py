@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.archive_rows import Rows, fill_postgresql, fill_sqlite
+from benchmarks.archive_rows import Rows, fill
 from benchmarks.archive_values import StudyValues
 from benchmarks.cases.case import Case
 from benchmarks.cases.search import PAGE, Question, check_of, questions, spread
@@ -33,17 +33,10 @@ def _scale(lab: Lab) -> list[Measurement]:
             ) as server:
                 server.stop()
                 rows = Rows(studies, *_ROWS[label])
-                _fill(server, rows)
+                fill(server, rows, bulk=True)
                 server.start()
                 found += _ask(lab, server, label, rows)
     return found
-
-
-def _fill(server: Gantry, rows: Rows) -> None:
-    if server.database_url:
-        fill_postgresql(server.database_url, rows, bulk=True)
-    else:
-        fill_sqlite(server.sqlite_file, rows, bulk=True)
 
 
 def _ask(lab: Lab, server: Gantry, label: str, rows: Rows) -> list[Measurement]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.archive_rows import Rows, fill_postgresql, fill_sqlite
+from benchmarks.archive_rows import Rows, fill
 from benchmarks.archive_values import DATES, SURNAMES, StudyValues, small_file, small_template
 from benchmarks.cases.case import Case
 from benchmarks.lab import Lab, Left
@@ -117,18 +117,11 @@ def archives(lab: Lab) -> dict[str, Server]:
         if server.name in lab.studies:
             continue
         if isinstance(server, Gantry):
-            _fill_ours(server, Rows(count))
+            fill(server, Rows(count))
             lab.studies[server.name] = count
         else:
             lab.studies[server.name] = store_files(server, _files(count), batch=100, seconds=FILL_SECONDS)
     return lab.servers
-
-
-def _fill_ours(server: Gantry, rows: Rows) -> None:
-    if server.database_url:
-        fill_postgresql(server.database_url, rows)
-    else:
-        fill_sqlite(server.sqlite_file, rows)
 
 
 def _files(count: int) -> Iterator[tuple[bytes, bytes]]:

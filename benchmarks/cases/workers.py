@@ -1,15 +1,21 @@
-"""Two worker processes against one, on work that keeps a processor busy."""
+"""Two worker processes against one, side by side: work that keeps a processor busy, and small uploads."""
 
+import contextlib
 import json
+from collections.abc import Callable
 
-from benchmarks.archive_rows import Rows, fill_postgresql, fill_sqlite
+from benchmarks.archive_rows import Rows, fill
 from benchmarks.cases.case import Case
-from benchmarks.lab import Lab, first_answer, loaded_work
+from benchmarks.cases.frames import fragments_of, is_frame, spread
+from benchmarks.cases.ladder import AS_STORED
+from benchmarks.lab import CONNECTIONS, ROUNDS, Lab, first_answer, loaded_work
 from benchmarks.load import Answer, Probe
-from benchmarks.measurement import Measurement, measured, observe
-from benchmarks.uploads import Upload, store_under_load
+from benchmarks.measurement import Measurement, Stretch, Work, measured, observe
+from benchmarks.servers import Gantry, Server
+from benchmarks.uploads import Upload, store_all, store_under_load
 
 _STUDIES = 1000
+_OBJECT, _FRAMES = "ladder-1000", 1000
 
 
 def _full_page(answer: Answer) -> None:
@@ -18,26 +24,60 @@ def _full_page(answer: Answer) -> None:
 
 def _workers(lab: Lab) -> list[Measurement]:
     found = []
-    upload = Upload(lab.corpus.template("many"), 5, 3000)
     for on_postgresql in (False, True) if lab.cluster else (False,):
-        label = "gantry-pg" if on_postgresql else "gantry"
-        for workers in (1, 2):
-            settings = {"GANTRY_WORKERS": str(workers)}
-            name = f"workers-{workers}{'-pg' if on_postgresql else ''}"
-            with lab.another_gantry(
-                name, database=name.replace("-", "_"), settings=settings, on_postgresql=on_postgresql
-            ) as server:
-                if on_postgresql:
-                    fill_postgresql(server.database_url, Rows(_STUDIES))
-                else:
-                    fill_sqlite(server.sqlite_file, Rows(_STUDIES))
-                probe = Probe([f"{server.base}/studies?limit=100"], {"Accept": "application/dicom+json"}, _full_page)
-                answer = first_answer(server, probe)
-                reads = [observe(server, loaded_work(server, probe, answer, lab.seconds, 16))]
-                writes = [observe(server, lambda s=server: store_under_load(s, upload, clients=4, seconds=lab.seconds))]
-            found.append(measured("workers", f"{label} {workers} search", reads))
-            found.append(measured("workers", f"{label} {workers} store", writes, unit="instances"))
+        with contextlib.ExitStack() as running:
+            servers = {}
+            for count in (1, 2):
+                name = f"workers-{count}{'-pg' if on_postgresql else ''}"
+                servers[f"{'gantry-pg' if on_postgresql else 'gantry'} {count}"] = running.enter_context(
+                    lab.another_gantry(
+                        name,
+                        database=name.replace("-", "_"),
+                        settings={"GANTRY_WORKERS": str(count)},
+                        on_postgresql=on_postgresql,
+                    )
+                )
+            found += _compare(lab, servers)
     return found
 
 
-CASES = [Case("workers", "GANTRY_WORKERS 1 and 2: a page of 100, small uploads", "1.6x; no errors", _workers)]
+def _compare(lab: Lab, servers: dict[str, Gantry]) -> list[Measurement]:
+    """Each kind of work at each server in turn."""
+    kinds: dict[tuple[str, str], tuple[Server, Callable[[], Work]]] = {}
+    for name, server in servers.items():
+        fill(server, Rows(_STUDIES))
+        store_all(server, lab.corpus.series(_OBJECT))
+        for kind, work in _work_at(lab, server).items():
+            kinds[kind, name] = server, work
+    stretches: dict[tuple[str, str], list[Stretch]] = {one: [] for one in sorted(kinds)}
+    for _ in range(ROUNDS):
+        for one, found in stretches.items():
+            found.append(observe(*kinds[one]))
+    return [
+        measured("workers", f"{name} {kind}", found, unit="instances" if kind == "store" else "requests")
+        for (kind, name), found in stretches.items()
+    ]
+
+
+def _work_at(lab: Lab, server: Server) -> dict[str, Callable[[], Work]]:
+    seconds = lab.seconds / ROUNDS
+    series = lab.series(_OBJECT)
+    frame = is_frame(fragments_of(series.template.body[: 12 + 8 + 4 * _FRAMES + 20_000])[0])
+    paths = [f"{server.base}{series.instance_path(0)}/frames/{number}" for number in spread(_FRAMES, 50)]
+    frames = Probe(paths, AS_STORED, frame)
+    search = Probe([f"{server.base}/studies?limit=100"], {"Accept": "application/dicom+json"}, _full_page)
+    upload = Upload(lab.corpus.template("many"), 5, 3000)
+
+    def reading(probe: Probe) -> Callable[[], Work]:
+        return loaded_work(server, probe, first_answer(server, probe), seconds, CONNECTIONS)
+
+    return {
+        "frame": reading(frames),
+        "search": reading(search),
+        "store": lambda: store_under_load(server, upload, clients=4, seconds=seconds),
+    }
+
+
+CASES = [
+    Case("workers", "GANTRY_WORKERS 1 and 2: 4 KiB frames, pages of 100, small uploads", "1.6x; no errors", _workers)
+]

@@ -1,0 +1,125 @@
+"""Connections of PostgreSQL for look-ups by unique keys: plans that are kept, and what becomes of connections."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Select, make_url, text
+
+from app.db import ingest, locate, locate_frames, metadata
+from app.db.any_of import listed
+from app.db.engine import Database, reading
+from app.db.locate import keys_of, locate_instance
+from app.db.point_query import as_text, first_row
+from app.db.postgresql import LOOK_UP_CONNECTIONS, ConnectionLimits, LookUps
+from app.dicom.references import InstanceRef, SeriesRef, StudyRef
+from app.errors import DatabaseUnavailable
+from tests.support.archive import instance, store
+
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+_ONE = instance("1.2", "1.2.1", "1.2.3")
+_LISTS = {
+    name: listed("postgresql", values)
+    for name, values in (("studies", ["1"]), ("series", ["1", "2"]), ("instances", ["1"]))
+}
+_LOOK_UPS: list[tuple[Select[Any], Mapping[str, Any]]] = [
+    (locate._INSTANCE, keys_of(_ONE.ref)),
+    (locate._INSTANCE_AND_BULKDATA, keys_of(_ONE.ref)),
+    (locate_frames._INSTANCE_AND_INDEX, keys_of(_ONE.ref)),
+    (locate_frames._cutting_statement(1), keys_of(_ONE.ref) | {"part_offset_0": 1, "part_length_0": 16}),
+    (metadata._INSTANCE_METADATA, keys_of(_ONE.ref)),
+    (metadata._VERSIONS[StudyRef], keys_of(StudyRef("1.2"))),
+    (metadata._VERSIONS[SeriesRef], keys_of(SeriesRef("1.2", "1.2.1"))),
+    (metadata._VERSIONS[InstanceRef], keys_of(_ONE.ref)),
+    (ingest._digests("postgresql"), _LISTS),
+]
+
+
+def _look_ups(db: Database) -> LookUps:
+    assert db.look_ups is not None
+    return db.look_ups
+
+
+async def test_a_look_up_is_planned_once(db: Database) -> None:
+    await store(db, [_ONE])
+    for _ in range(20):
+        await locate_instance(db, _ONE.ref)
+    query, _ = as_text(locate._INSTANCE, keys_of(_ONE.ref), "postgresql")
+    async with _look_ups(db).pool.acquire() as connection:
+        counts = await connection.fetch(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1", query
+        )
+    assert [tuple(row) for row in counts] == [(20, 0)]
+
+
+@pytest.mark.parametrize(("statement", "values"), _LOOK_UPS)
+async def test_a_plan_is_good_for_large_tables_too(
+    db: Database, statement: Select[Any], values: Mapping[str, Any]
+) -> None:
+    """It may have been made while there was nothing in them."""
+    query, parameters = as_text(statement, values, "postgresql")
+    async with _look_ups(db).pool.acquire() as connection:
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {query}", *parameters))
+    assert "Index Scan" in plan or "Index Only Scan" in plan
+    assert not any(way in plan for way in ("Seq Scan", "Hash Join", "Merge Join")), plan
+
+
+async def test_connections_are_few(db: Database) -> None:
+    await store(db, [_ONE])
+    found = await asyncio.gather(*(locate_instance(db, _ONE.ref) for _ in range(100)))
+    assert {one.blob_key for one in found} == {_ONE.blob_key}
+    assert 1 <= _look_ups(db).pool.get_size() <= LOOK_UP_CONNECTIONS
+
+
+async def test_a_connection_that_the_server_closed_is_replaced(db: Database) -> None:
+    await store(db, [_ONE])
+    await locate_instance(db, _ONE.ref)
+    async with reading(db) as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    await asyncio.sleep(0.2)
+    assert (await locate_instance(db, _ONE.ref)).blob_key == _ONE.blob_key
+
+
+async def test_look_ups_go_on_behind_cancelled_ones(db: Database) -> None:
+    await store(db, [_ONE])
+    async with db.engine.begin() as connection:
+        await connection.execute(text("LOCK TABLE studies IN ACCESS EXCLUSIVE MODE"))
+        waiting = [asyncio.create_task(locate_instance(db, _ONE.ref)) for _ in range(2 * LOOK_UP_CONNECTIONS)]
+        await asyncio.sleep(0.3)
+        assert not any(one.done() for one in waiting)
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(one.cancelled() for one in waiting)
+    assert (await locate_instance(db, _ONE.ref)).blob_key == _ONE.blob_key
+
+
+async def test_a_server_that_is_away(db: Database) -> None:
+    nobody = make_url("postgresql+asyncpg://gantry@127.0.0.1:1/gantry")
+    away = await LookUps.open(nobody, ConnectionLimits(connect=1.0, pool=1.0, statement=1.0, lock=1.0))
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
+        await first_row(replace(db, look_ups=away), locate._INSTANCE, keys_of(_ONE.ref))
+    await away.close()
+
+
+async def test_a_server_that_does_not_answer(db: Database) -> None:
+    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(5)
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    silent = make_url(f"postgresql+asyncpg://gantry@127.0.0.1:{port}/gantry")
+    slow = await LookUps.open(silent, ConnectionLimits(connect=0.3, pool=0.3, statement=1.0, lock=1.0))
+    with pytest.raises(DatabaseUnavailable, match="did not answer in time"):
+        await first_row(replace(db, look_ups=slow), locate._INSTANCE, keys_of(_ONE.ref))
+    await slow.close()
+    server.close()
