@@ -15,7 +15,8 @@ from app.db.search_reader import Row, rows_of
 from app.db.search_rows import RowReader
 from app.db.sql_text import Sql
 from app.db.wide_keys import WideKey
-from app.dicom.matching import Level, SearchQuery
+from app.dicom.attributes import standard_path
+from app.dicom.matching import Level, SearchQuery, SingleValue
 
 _MAX_OFFSET = 2**62
 # So far into its matches a wide key is counted to its end.
@@ -29,6 +30,8 @@ _FEW_STUDIES = 50_000
 _LONG_LIST = 5_000
 # Results of fewer rows are put together faster than a thread is reached.
 _ROWS_PER_TURN = 250
+_UIDS = [standard_path(name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+_STUDY_INSTANCE_UID = _UIDS[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,18 @@ async def _at_once(
 ) -> SearchPage:
     """Page and count in one statement: a trip to a server less."""
     reader = _reader_of(returned_by(query), db.dialect)
-    rows = await rows_of(
-        db, statements.page_and_rest(query.level, matching, reader.columns, limit, offset, count_cap + 1)
-    )
+    statement = statements.page_and_rest(query.level, matching, reader.columns, limit, offset, count_cap + 1)
+    rows = await rows_of(db, statement, by_unique_keys=_is_by_unique_keys(query))
     results = await _results(reader, rows)
     remaining = rows[0][-1] if rows else None
     return _counted(results, offset, remaining or 0, count_cap, is_known=bool(rows) or not offset)
+
+
+def _is_by_unique_keys(query: SearchQuery) -> bool:
+    """Whether it asks for one study, or what is below it, and for nothing else."""
+    keys = {match.path.tags for match in query.matches if isinstance(match.rule, SingleValue)}
+    above = query.study_instance_uid is not None or _STUDY_INSTANCE_UID.tags in keys
+    return above and len(query.matches) == len(keys) and keys <= {path.tags for path in _UIDS}
 
 
 async def _one_by_one(

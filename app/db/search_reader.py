@@ -35,12 +35,17 @@ _REMEMBERED, _MAX_LONG, _IN_A_ROW = 60.0, 1024, 3
 _ELSEWHERE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT}
 
 
-async def rows_of(db: Database, statement: Sql) -> list[Row]:
-    """Every row of the statement. Values come as the driver gives them. Raises DatabaseUnavailable."""
+async def rows_of(db: Database, statement: Sql, *, by_unique_keys: bool = False) -> list[Row]:
+    """Every row of the statement. Values come as the driver gives them. Raises DatabaseUnavailable.
+
+    by_unique_keys  whether they are found by unique keys alone: then there is one way to find them, whatever the values
+    """
     if db.dialect == "sqlite":
         with database_errors():
             return await _reader(db).rows(statement)
     with database_errors():
+        if by_unique_keys and db.look_ups is not None:
+            return await db.look_ups.fetch(numbered(statement.text), statement.values)
         connection = await db.engine.raw_connection()  # of the driver, which commits each statement by itself
         try:
             driver: Any = connection.driver_connection

@@ -1,7 +1,7 @@
 """Connections of PostgreSQL for look-ups by unique keys: plans that are kept, and what becomes of connections."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,9 @@ from app.db.engine import Database, reading
 from app.db.locate import keys_of, locate_instance
 from app.db.point_query import as_text, first_row
 from app.db.postgresql import LOOK_UP_CONNECTIONS, ConnectionLimits, LookUps
+from app.db.search import search
+from app.dicom.attributes import standard_path
+from app.dicom.matching import AttributeMatch, Level, ListOfUid, SearchQuery, SingleValue
 from app.dicom.references import InstanceRef, SeriesRef, StudyRef
 from app.errors import DatabaseUnavailable
 from tests.support.archive import instance, store
@@ -61,10 +64,57 @@ async def test_a_plan_is_good_for_large_tables_too(
 ) -> None:
     """It may have been made while there was nothing in them."""
     query, parameters = as_text(statement, values, "postgresql")
+    await _assert_walks_along_indexes(db, query, parameters)
+
+
+async def _assert_walks_along_indexes(db: Database, query: str, values: Sequence[Any]) -> None:
     async with _look_ups(db).pool.acquire() as connection:
-        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {query}", *parameters))
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {query}", *values))
     assert "Index Scan" in plan or "Index Only Scan" in plan
     assert not any(way in plan for way in ("Seq Scan", "Hash Join", "Merge Join")), plan
+
+
+_STUDY_UID, _SERIES_UID = standard_path("StudyInstanceUID"), standard_path("SeriesInstanceUID")
+_OF_ONE_STUDY = [
+    SearchQuery(Level.STUDY, matches=(AttributeMatch(_STUDY_UID, SingleValue("1.2")),)),
+    SearchQuery(Level.SERIES, study_instance_uid="1.2"),
+    SearchQuery(Level.INSTANCE, study_instance_uid="1.2", limit=1, offset=0),
+    SearchQuery(Level.INSTANCE, study_instance_uid="1.2", series_instance_uid="1.2.1"),
+    SearchQuery(Level.INSTANCE, study_instance_uid="1.2", matches=(AttributeMatch(_SERIES_UID, SingleValue("1.2.1")),)),
+]
+_OF_MANY = [
+    SearchQuery(Level.STUDY),
+    SearchQuery(Level.SERIES, matches=(AttributeMatch(_SERIES_UID, SingleValue("1.2.1")),)),
+    SearchQuery(Level.STUDY, matches=(AttributeMatch(_STUDY_UID, ListOfUid(("1.2", "1.3"))),)),
+    SearchQuery(
+        Level.SERIES,
+        study_instance_uid="1.2",
+        matches=(AttributeMatch(standard_path("Modality"), SingleValue("CT")),),
+    ),
+]
+
+
+async def test_searches_of_one_study_are_look_ups(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are planned for their values."""
+    sent: list[tuple[str, Sequence[Any]]] = []
+    fetch = LookUps.fetch
+
+    async def noting(self: LookUps, text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        sent.append((text, values))
+        return await fetch(self, text, values)
+
+    monkeypatch.setattr(LookUps, "fetch", noting)
+    for number in range(3):
+        await store(db, [instance("1.2", "1.2.1", f"1.2.3.{number}", Modality="CT")])
+    sent.clear()
+    found = [len((await search(db, query)).results) for query in _OF_ONE_STUDY]
+    assert found == [1, 1, 1, 3, 3]
+    assert len(sent) == len(_OF_ONE_STUDY)
+    for query_text, values in sent:
+        await _assert_walks_along_indexes(db, query_text, values)
+    sent.clear()
+    assert [len((await search(db, query)).results) for query in _OF_MANY] == [1, 1, 1, 1]
+    assert sent == []
 
 
 async def test_connections_are_few(db: Database) -> None:
@@ -111,10 +161,13 @@ async def test_a_server_that_is_away(db: Database) -> None:
 
 
 async def test_a_server_that_does_not_answer(db: Database) -> None:
-    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(5)
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the other side has had enough
         writer.close()
+        await writer.wait_closed()
+        left.set()
 
+    left = asyncio.Event()
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     silent = make_url(f"postgresql+asyncpg://gantry@127.0.0.1:{port}/gantry")
@@ -122,4 +175,5 @@ async def test_a_server_that_does_not_answer(db: Database) -> None:
     with pytest.raises(DatabaseUnavailable, match="did not answer in time"):
         await first_row(replace(db, look_ups=slow), locate._INSTANCE, keys_of(_ONE.ref))
     await slow.close()
+    await left.wait()
     server.close()

@@ -116,9 +116,9 @@ def plan_of(db: Database, monkeypatch: pytest.MonkeyPatch) -> Plan:
     async def plan(query: SearchQuery, *forbidden: str) -> str:
         sent: list[Sql] = []
 
-        async def noted(db: Database, statement: Sql) -> Any:
+        async def noted(db: Database, statement: Sql, **how: Any) -> Any:
             sent.append(statement)
-            return await rows_of(db, statement)
+            return await rows_of(db, statement, **how)
 
         monkeypatch.setattr(search_module, "rows_of", noted)
         await search(db, query)
