@@ -44,7 +44,12 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=256, description="Server processes.")
-    database_pool_size: int = Field(10, ge=1, le=1000, description="Database connections per process.")
+    database_pool_size: int = Field(
+        10,
+        ge=1,
+        le=1000,
+        description="Database connections per process; with PostgreSQL, up to four more for look-ups.",
+    )
 
     duplicates: DuplicateSetting = Field(
         DuplicateSetting.REPLACE,

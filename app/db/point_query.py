@@ -3,7 +3,7 @@
 SQLAlchemy's execution costs 0.7 ms of processor time per statement on SQLite (five trips to the connection's thread) and 0.5 on
 PostgreSQL. Here it is 0.03 on SQLite: a look-up by unique keys takes less time than reaching a thread, so it is made on a
 connection of its own where it is asked for; only when that database is locked does it take the way through the pool. On
-PostgreSQL, 0.4.
+PostgreSQL it is 0.15, on the connections of app.db.postgresql.
 """
 
 import functools
