@@ -7,6 +7,7 @@ connection from SQLAlchemy as long again: look-ups have a few connections of the
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 LOOK_UP_CONNECTIONS = 4  # a look-up takes 0.2 ms, and one process asks for them one after the other
 _RECYCLED = 1800.0  # seconds
+_CLOSING = 5.0  # seconds
 _KEPT_PLANS = {
     "plan_cache_mode": "force_generic_plan",
     # A plan that is kept must not be one that was right while the tables were small.
@@ -92,7 +94,10 @@ class LookUps:
             return [tuple(row) for row in await connection.fetch(text, *values)]
 
     async def close(self) -> None:
-        await self.pool.close()
+        """Look-ups that are under way are waited for, but not for long: the server may have gone."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING):
+                await self.pool.close()  # when it is broken off it ends the connections itself
 
 
 async def _leave(_connection: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, make_url, text
 
-from app.db import ingest, locate, locate_frames, metadata
+from app.db import ingest, locate, locate_frames, metadata, postgresql
 from app.db.any_of import listed
 from app.db.engine import Database, reading
 from app.db.locate import keys_of, locate_instance
@@ -150,6 +150,18 @@ async def test_look_ups_go_on_behind_cancelled_ones(db: Database) -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
         assert all(one.cancelled() for one in waiting)
     assert (await locate_instance(db, _ONE.ref)).blob_key == _ONE.blob_key
+
+
+async def test_closing_does_not_wait_for_a_look_up_that_hangs(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "_CLOSING", 0.2)
+    async with db.engine.begin() as connection:
+        await connection.execute(text("LOCK TABLE studies IN ACCESS EXCLUSIVE MODE"))
+        waiting = asyncio.create_task(locate_instance(db, _ONE.ref))
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(5):
+            await _look_ups(db).close()
+            with pytest.raises(DatabaseUnavailable):
+                await waiting
 
 
 async def test_a_server_that_is_away(db: Database) -> None:
