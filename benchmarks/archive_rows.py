@@ -132,6 +132,7 @@ async def _fill_postgresql(url: str, rows: Rows, bulk: bool) -> None:
         for statement in back:
             await connection.execute(statement, timeout=3600)
         await connection.execute("VACUUM ANALYZE", timeout=3600)
+        await connection.execute("CHECKPOINT", timeout=3600)  # or it is written while searches are timed
     finally:
         await connection.close()
 
