@@ -66,7 +66,7 @@ class LookUps:
     """Connections that are opened when they are first needed. Used on one event loop."""
 
     pool: "asyncpg.Pool[asyncpg.Record]"
-    wait: float  # seconds for a connection
+    wait: float  # seconds for a turn
     # The pool gives a connection to whoever comes first when one is given back: others could wait for ever.
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOK_UP_CONNECTIONS))
 
@@ -90,8 +90,13 @@ class LookUps:
 
     async def fetch(self, text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Rows of a statement that finds them by unique keys. Raises errors of asyncpg, OSError, TimeoutError."""
-        async with self.turns, self.pool.acquire(timeout=self.wait) as connection:
-            return [tuple(row) for row in await connection.fetch(text, *values)]
+        async with asyncio.timeout(self.wait):
+            await self.turns.acquire()
+        try:
+            async with self.pool.acquire() as connection:
+                return [tuple(row) for row in await connection.fetch(text, *values)]
+        finally:
+            self.turns.release()
 
     async def close(self) -> None:
         """Look-ups that are under way are waited for, but not for long: the server may have gone."""

@@ -30,8 +30,8 @@ _FEW_STUDIES = 50_000
 _LONG_LIST = 5_000
 # Results of fewer rows are put together faster than a thread is reached.
 _ROWS_PER_TURN = 250
-_UIDS = [standard_path(name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
-_STUDY_INSTANCE_UID = _UIDS[0]
+_STUDY_INSTANCE_UID = standard_path("StudyInstanceUID").tags
+_UIDS = {_STUDY_INSTANCE_UID, standard_path("SeriesInstanceUID").tags, standard_path("SOPInstanceUID").tags}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ async def _at_once(
 def _is_by_unique_keys(query: SearchQuery) -> bool:
     """Whether it asks for one study, or what is below it, and for nothing else."""
     keys = {match.path.tags for match in query.matches if isinstance(match.rule, SingleValue)}
-    above = query.study_instance_uid is not None or _STUDY_INSTANCE_UID.tags in keys
-    return above and len(query.matches) == len(keys) and keys <= {path.tags for path in _UIDS}
+    above = query.study_instance_uid is not None or _STUDY_INSTANCE_UID in keys
+    return above and len(query.matches) == len(keys) and keys <= _UIDS
 
 
 async def _one_by_one(

@@ -152,6 +152,21 @@ async def test_look_ups_go_on_behind_cancelled_ones(db: Database) -> None:
     assert (await locate_instance(db, _ONE.ref)).blob_key == _ONE.blob_key
 
 
+async def test_nobody_waits_for_ever(db: Database) -> None:
+    few = await LookUps.open(db.engine.url, ConnectionLimits(connect=5.0, pool=0.3, statement=60.0, lock=30.0))
+    impatient = replace(db, look_ups=few)
+    async with db.engine.begin() as connection:
+        await connection.execute(text("LOCK TABLE studies IN ACCESS EXCLUSIVE MODE"))
+        blocked = [asyncio.create_task(locate_instance(impatient, _ONE.ref)) for _ in range(LOOK_UP_CONNECTIONS)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(DatabaseUnavailable, match="did not answer in time"):
+            await locate_instance(impatient, _ONE.ref)
+        for one in blocked:
+            one.cancel()
+        await asyncio.gather(*blocked, return_exceptions=True)
+    await few.close()
+
+
 async def test_closing_does_not_wait_for_a_look_up_that_hangs(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgresql, "_CLOSING", 0.2)
     async with db.engine.begin() as connection:
