@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, event
 
-from app.db.engine import Database, database_errors
+from app.db.engine import Database, database_errors, reading
 from app.db.sql_text import Sql, numbered
 
 Row = tuple[Any, ...]
@@ -43,16 +43,14 @@ async def rows_of(db: Database, statement: Sql, *, by_unique_keys: bool = False)
     if db.dialect == "sqlite":
         with database_errors():
             return await _reader(db).rows(statement)
-    with database_errors():
-        if by_unique_keys and db.look_ups is not None:
-            return await db.look_ups.fetch(numbered(statement.text), statement.values)
-        connection = await db.engine.raw_connection()  # of the driver, which commits each statement by itself
-        try:
-            driver: Any = connection.driver_connection
-            rows: list[Row] = await driver.fetch(numbered(statement.text), *statement.values)
-            return rows
-        finally:
-            connection.close()
+    text = numbered(statement.text)
+    if by_unique_keys and db.look_ups is not None:
+        with database_errors():
+            return await db.look_ups.fetch(text, statement.values)
+    async with reading(db) as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        rows: list[Row] = await driver.fetch(text, *statement.values)
+        return rows
 
 
 @dataclass(slots=True)

@@ -18,8 +18,9 @@ from app.db.search import search
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, Level, ListOfUid, SearchQuery, SingleValue
 from app.dicom.references import InstanceRef, SeriesRef, StudyRef
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, NotFound
 from tests.support.archive import instance, store
+from tests.support.postgres import Template
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -177,6 +178,19 @@ async def test_closing_does_not_wait_for_a_look_up_that_hangs(db: Database, monk
             await _look_ups(db).close()
             with pytest.raises(DatabaseUnavailable):
                 await waiting
+
+
+async def test_a_database_that_is_gone(db: Database, database_url: str, postgres_template: Template) -> None:
+    """Whoever notices first, on a connection that was open or while opening another: it is the database that is unavailable."""
+    await search(db, SearchQuery(Level.STUDY))
+    with pytest.raises(NotFound):
+        await locate_instance(db, _ONE.ref)
+    await postgres_template.drop(database_url)
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            await search(db, SearchQuery(Level.STUDY))
+        with pytest.raises(DatabaseUnavailable):
+            await locate_instance(db, _ONE.ref)
 
 
 async def test_a_server_that_is_away(db: Database) -> None:
