@@ -145,11 +145,8 @@ async def test_verify_names_every_damage(archive: Archive) -> None:
     paths = [Path(archive.blobs.root) / (await locate_instance(archive.db, ref)).blob_key for ref in files]  # type: ignore[attr-defined]
     assert (await verify(archive)).damaged == ()
     paths[0].unlink()
-    data = paths[1].read_bytes()
-    paths[1].write_bytes(data[:-1])
-    paths[2].write_bytes(
-        data[:200] + b"\x00" * (len(data) - 200) if data[200:] != b"\x00" * (len(data) - 200) else data[::-1]
-    )
+    paths[1].write_bytes(paths[1].read_bytes()[:-1])
+    paths[2].write_bytes(paths[2].read_bytes()[::-1])
     report = await verify(archive)
     assert report.instances == 4
     problems = " / ".join(sorted(damage.problem for damage in report.damaged))
