@@ -90,9 +90,9 @@ async def instance_metadata(db: Database, ref: InstanceRef) -> bytes:
 async def metadata_pages(db: Database, ref: Reference) -> AsyncIterator[list[tuple[InstanceRef, bytes]]]:
     """The same by pages of bounded number and size; each text still as app.db.prepared_json's `unpacked` takes it."""
     if isinstance(ref, InstanceRef):
-        found_at_once = await first_row(db, _INSTANCE_METADATA, keys_of(ref))
-        if found_at_once is not None and found_at_once[0] is not None:
-            yield [(ref, found_at_once[0])]
+        row = await first_row(db, _INSTANCE_METADATA, keys_of(ref))
+        if row is not None and row[0] is not None:
+            yield [(ref, row[0])]
             return
     # Ids and sizes first: pages are then fetched by id, without sorting the whole series again for each.
     rows = await rows_of(db, as_text(_SIZES[type(ref)], keys_of(ref), db.dialect), by_unique_keys=True)

@@ -40,7 +40,7 @@ async def few_rows(db: Database, statement: Select[Any], values: Mapping[str, An
     Values come as the driver gives them: on SQLite times are naive texts. Raises DatabaseUnavailable.
     """
     sql, parameters = as_text(statement, values, db.dialect)
-    if db.look_ups is not None:
+    if db.look_ups is not None:  # PostgreSQL
         with database_errors():
             return await db.look_ups.fetch(sql, parameters)
     with suppress(Locked):
