@@ -52,6 +52,7 @@ async def delete(db: Database, ref: Reference, *, retention: timedelta, now: dat
     keys = await transact(db, work)
     if not keys:
         await raise_missing(db, ref)
+    db.known_many.forget()
     return keys
 
 

@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, exc, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from app.db.known_many import KnownMany
 from app.db.postgresql import ConnectionLimits, LookUps, postgresql_engine
 from app.dicom.matching import AttributePath
 from app.errors import DatabaseUnavailable, GantryError, OutOfSpace
@@ -74,7 +75,7 @@ class TryAgain(Exception):
 class Database:
     """engine begins write transactions; reader shares its connections and begins none. searchable: the attributes
     that the operator made searchable besides the default ones (GANTRY_SEARCHABLE_ATTRIBUTES). writer and write_thread are
-    SQLite's: the one connection that writes, and where. look_ups: PostgreSQL's."""
+    SQLite's: the one connection that writes, and where. look_ups: PostgreSQL's. known_many: of searches."""
 
     engine: AsyncEngine
     reader: AsyncEngine
@@ -86,6 +87,7 @@ class Database:
     writer: Engine | None = None
     write_thread: ThreadPoolExecutor | None = None
     look_ups: LookUps | None = None
+    known_many: KnownMany = field(default_factory=KnownMany)
 
 
 async def open_database(

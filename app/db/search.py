@@ -9,11 +9,12 @@ from typing import Any
 from app.db import search_statements as statements
 from app.db.candidate_filter import filter_candidates
 from app.db.engine import Database, Dialect
+from app.db.known_many import Key
 from app.db.matching_sql import Matching, matching_of
 from app.db.projection import Returned, projection_of, returned_by
 from app.db.search_reader import Row, rows_of
 from app.db.search_rows import RowReader
-from app.db.sql_text import Sql
+from app.db.sql_text import Sql, all_of
 from app.db.wide_keys import WideKey
 from app.dicom.attributes import standard_path
 from app.dicom.matching import Level, SearchQuery, SingleValue
@@ -77,10 +78,48 @@ async def search(
     if matching.filter_keys:
         return await _filtered(db, query, matching, limit, offset, candidate_cap)
     if matching.wide and offset <= _MAX_WIDE:
-        return await _wide(db, query, matching, matching.wide, limit, offset, min(count_cap, _WIDE_COUNT_CAP))
+        count_cap = min(count_cap, _WIDE_COUNT_CAP)
+    if (known := await _known_many(db, query, matching, limit, offset, count_cap)) is not None:
+        return known
+    found = await _counting(db, query, matching, limit, offset, count_cap)
+    if not found.remaining_is_exact and _is_much(found.remaining, count_cap):
+        db.known_many.note(_key(query, matching), offset + len(found.results) + found.remaining)
+    return found
+
+
+async def _counting(
+    db: Database, query: SearchQuery, matching: Matching, limit: int, offset: int, count_cap: int
+) -> SearchPage:
+    """A page by keys that have an index, and the number of what lies behind it."""
+    if matching.wide and offset <= _MAX_WIDE:
+        return await _wide(db, query, matching, matching.wide, limit, offset, count_cap)
     if limit and db.dialect == "postgresql" and (offset <= count_cap or query.level is not Level.STUDY):
         return await _at_once(db, query, matching, limit, offset, count_cap)
     return await _one_by_one(db, query, matching, limit, offset, count_cap)
+
+
+def _key(query: SearchQuery, matching: Matching) -> Key:
+    return query.level, *all_of(matching.conditions)
+
+
+def _is_much(remaining: int, count_cap: int) -> bool:
+    """Whether a lower bound says about as much as counting to the cap would."""
+    return remaining >= max(1, count_cap / 2)
+
+
+async def _known_many(
+    db: Database, query: SearchQuery, matching: Matching, limit: int, offset: int, count_cap: int
+) -> SearchPage | None:
+    """The page of a search that was seen to fit more than is counted, which is not counted again; None where that is not known,
+    or too little of it lies behind the page."""
+    at_least = db.known_many.number(_key(query, matching)) - offset - limit
+    if not limit or not _is_much(at_least, count_cap):
+        return None
+    reader = _reader_of(returned_by(query), db.dialect)
+    rows = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit, offset))
+    if len(rows) < limit:
+        return None  # much was deleted
+    return SearchPage(await _results(reader, rows), None, min(at_least, count_cap), False, False)
 
 
 async def _at_once(

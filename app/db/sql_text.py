@@ -76,7 +76,7 @@ def is_any(dialect: Dialect, column: str, values: Collection[str] | Collection[i
     if dialect == "sqlite":
         return Sql(f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(listed),))
     kind = "bigint" if isinstance(listed[0], int) else "text"
-    return Sql(f"{column} = ANY(?::{kind}[])", (listed,))
+    return Sql(f"{column} = ANY(?::{kind}[])", (tuple(listed),))
 
 
 @lru_cache(maxsize=1024)

@@ -125,7 +125,7 @@ def held_by_study(condition: Sql, dialect: Dialect) -> Sql:
 def _with_words(path: AttributePath, words: Sequence[str], dialect: Dialect, columns: str) -> Iterator[Sql]:
     for start in _with_word(path, words[0], dialect, columns):
         also = [
-            joined(["owner_id IN (", joined(_with_word(path, word, dialect), " UNION "), ")"]) for word in words[1:]
+            joined(["owner_id IN (", joined(_with_word(path, word, dialect), " UNION ALL "), ")"]) for word in words[1:]
         ]
         yield joined([start, *also], " AND ")
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from benchmarks.archive_rows import Rows, fill
@@ -9,7 +10,7 @@ from benchmarks.archive_values import StudyValues
 from benchmarks.cases.case import Case
 from benchmarks.cases.search import PAGE, Question, check_of, questions, spread
 from benchmarks.lab import Lab, first_answer, loaded_work
-from benchmarks.load import Answer, Probe
+from benchmarks.load import Answer, Probe, get_one_by_one
 from benchmarks.measurement import Measurement, measured, observe
 from benchmarks.servers import Gantry
 
@@ -40,8 +41,9 @@ def _scale(lab: Lab) -> list[Measurement]:
 
 
 def _ask(lab: Lab, server: Gantry, label: str, rows: Rows) -> list[Measurement]:
-    found = []
-    for kind, probe in _probes(server.base, rows).items():
+    probes = _probes(server.base, rows)
+    found = _ask_once(server, label, rows, probes)
+    for kind, probe in probes.items():
         case = f"scale-{kind}"
         try:
             answer = first_answer(server, probe)
@@ -51,6 +53,18 @@ def _ask(lab: Lab, server: Gantry, label: str, rows: Rows) -> list[Measurement]:
         alone = observe(server, loaded_work(server, probe, answer, lab.seconds / 2, 1))
         many = observe(server, loaded_work(server, probe, answer, lab.seconds / 2, _CONNECTIONS))
         found.append(measured(case, f"{label} {rows.studies}", [many], [alone]))
+    return found
+
+
+def _ask_once(server: Gantry, label: str, rows: Rows, probes: dict[str, Probe]) -> list[Measurement]:
+    """Each question for the first time, each on a connection of its own: nothing that was counted before helps."""
+    found = []
+    for kind, probe in probes.items():
+        if kind in _TEN:
+            continue  # or those of ten results would not be the first
+        probe = replace(probe, paths=list(dict.fromkeys(probe.paths)))
+        once = observe(server, partial(get_one_by_one, server, probe, seconds=0, at_least=len(probe.paths)))
+        found.append(measured(f"scale-{kind}-once", f"{label} {rows.studies}", [once]))
     return found
 
 

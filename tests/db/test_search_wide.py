@@ -103,6 +103,7 @@ async def test_both_ways_find_the_same(
     for newest, (limit, offset) in itertools.product((0, 7, 39, 40, 41), windows):
         monkeypatch.setattr(search_module, "_NEWEST", newest)
         monkeypatch.setattr(search_module, "_FEW_STUDIES", 0)
+        db.known_many.forget()
         page = await search(db, _query(keys, fuzzy=fuzzy, limit=limit, offset=max(0, offset)))
         behind = everything[max(0, offset) :]
         assert _uids(page) == behind[:limit], (newest, limit, offset)
@@ -120,6 +121,7 @@ async def test_what_lies_behind_is_counted_up_to_the_cap(db: Database, statement
     first_two = _uids(await search(db, _query({}, limit=2)))
     walked = 2 if db.dialect == "sqlite" else 1  # on PostgreSQL one statement goes either way
     for cap, statements, remaining, is_exact in ((38, 1, 38, True), (37, walked, 37, False), (5, walked, 5, False)):
+        db.known_many.forget()
         with statement_counter.counting(statements):
             page = await search(db, _query(keys, limit=2), count_cap=cap)
         assert (page.remaining, page.remaining_is_exact) == (remaining, is_exact)
