@@ -31,7 +31,7 @@ class WhileConnected:
     def __aiter__(self) -> "WhileConnected":
         return self
 
-    async def __anext__(self) -> bytes | FileSlice:
+    async def __anext__(self) -> bytes | FileSlice | list[FileSlice]:
         if self._gone is None:
             self._gone = asyncio.create_task(_disconnected(self._request))
         if self._gone.done():

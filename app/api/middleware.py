@@ -12,8 +12,8 @@ import structlog
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.responses import FILE_EXTENSION
 from app.api.status_reports import status_report
+from app.blobs.files import SEND_FILES
 from app.observability import REQUEST_SECONDS, RESPONSE_BYTES, log, log_request
 
 MAX_REQUEST_ID = 128
@@ -56,8 +56,8 @@ class RequestContext:
                 message["headers"] = headers
             elif kind == "http.response.body":
                 sent += len(message.get("body", b""))
-            elif kind == FILE_EXTENSION:
-                sent += message["count"] + len(message.get("gantry.head", b""))
+            elif kind == SEND_FILES:
+                sent += message["count"]
             await send(message)
 
         try:
@@ -107,7 +107,7 @@ class HeadAsGet:
         scope = {**scope, "method": "GET", "gantry.head": True}
 
         async def headers_only(message: Message) -> None:
-            if message["type"] == FILE_EXTENSION:
+            if message["type"] == SEND_FILES:
                 return
             if message["type"] == "http.response.body":
                 if message.get("more_body"):

@@ -1,5 +1,6 @@
 """multipart/related answers: parts planned, their heads prepared, the exact length known wherever the parts' lengths are."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from app.blobs.files import FileSlice
 from app.dicomweb.multipart_writer import closing, message_length, multipart_content_type, new_boundary, part_head
 
 Stream = AsyncIterator[bytes] | Body | FileSlice
+# What follows in an answer: one stream, or the files of several parts.
+Streams = Stream | list[FileSlice]
 
 
 class Part(NamedTuple):
@@ -22,8 +25,8 @@ class Part(NamedTuple):
 
 def multipart_of_known(
     parts: Sequence[Part],
-    first: Stream,
-    others: AsyncIterator[Stream] | None,
+    first: Streams,
+    others: AsyncIterator[Streams] | None,
     media_type: str,
     headers: Mapping[str, str],
 ) -> StreamingBody:
@@ -32,14 +35,34 @@ def multipart_of_known(
     heads = [_head(boundary, part, index) for index, part in enumerate(parts)]
     length = message_length(heads, [part.length or 0 for part in parts], boundary)
 
-    async def headed() -> AsyncIterator[tuple[bytes, Stream]]:
-        yield heads[0], first
-        if others is not None:
-            for head in heads[1:]:
-                yield head, await anext(others)
-
-    body = _body(boundary, headed())
+    body = _known_body(boundary, heads, first, others)
     return StreamingBody(body, multipart_content_type(media_type, boundary), length=length, headers=headers)
+
+
+async def _known_body(
+    boundary: str, heads: Sequence[bytes], first: Streams, others: AsyncIterator[Streams] | None
+) -> Body:
+    waiting = deque(heads)
+    while waiting:
+        streams = first if len(waiting) == len(heads) or others is None else await anext(others)
+        if isinstance(streams, list):
+            for file in streams:
+                file.head = waiting.popleft()
+            yield streams
+        else:
+            async for piece in _with_head(waiting.popleft(), streams):
+                yield piece
+    yield closing(boundary)
+
+
+async def _with_head(head: bytes, stream: Stream) -> Body:
+    if isinstance(stream, FileSlice):
+        stream.head = head
+        yield stream
+        return
+    yield head
+    async for piece in stream:
+        yield piece
 
 
 def multipart_of_streams(
@@ -59,12 +82,7 @@ def multipart_of_streams(
 
 async def _body(boundary: str, parts: AsyncIterator[tuple[bytes, Stream]]) -> Body:
     async for head, stream in parts:
-        if isinstance(stream, FileSlice):
-            stream.head = head
-            yield stream
-            continue
-        yield head
-        async for piece in stream:
+        async for piece in _with_head(head, stream):
             yield piece
     yield closing(boundary)
 

@@ -11,11 +11,9 @@ from typing import TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.blobs.files import FileSlice
+from app.blobs.files import SEND_FILES, FileSlice
 
-# ASGI, "Zero Copy Send": the server takes parts of files where it can.
-FILE_EXTENSION = "http.response.zerocopysend"
-Body = AsyncIterator[bytes | FileSlice]
+Body = AsyncIterator[bytes | FileSlice | list[FileSlice]]
 P = TypeVar("P")
 _JOINED_BYTES = 64 * 1024  # copying so much takes less than sending it apart
 Headers = Iterable[tuple[str, str]]
@@ -80,10 +78,12 @@ class StreamingBody(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             if not scope.get("gantry.head"):
-                takes_files = FILE_EXTENSION in scope.get("extensions", ())
+                takes_files = SEND_FILES in scope.get("extensions", ())
                 async for piece in body:
                     if isinstance(piece, FileSlice):
-                        await _send_slice(piece, send, takes_files=takes_files)
+                        await _send_slices([piece], send, takes_files=takes_files)
+                    elif isinstance(piece, list):
+                        await _send_slices(piece, send, takes_files=takes_files)
                     elif piece:
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -93,22 +93,14 @@ class StreamingBody(Response):
                 await close()
 
 
-async def _send_slice(piece: FileSlice, send: Send, *, takes_files: bool) -> None:
+async def _send_slices(slices: Sequence[FileSlice], send: Send, *, takes_files: bool) -> None:
     if takes_files:
-        await send(
-            {
-                "type": FILE_EXTENSION,
-                "file": piece.file.descriptor,
-                "offset": piece.offset,
-                "count": piece.length,
-                "more_body": True,
-                "gantry.in_memory": piece.in_memory,
-                "gantry.head": piece.head,
-            }
-        )
+        count = sum([len(one.head) + one.length for one in slices])
+        await send({"type": SEND_FILES, "files": slices, "count": count, "more_body": True})
         return
-    async for chunk in piece.read():
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    for one in slices:
+        async for chunk in one.read():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
 class PiecesBody(Response):
@@ -132,11 +124,11 @@ class PiecesBody(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         waiting: list[bytes] = []
         if not scope.get("gantry.head"):
-            takes_files = FILE_EXTENSION in scope.get("extensions", ())
+            takes_files = SEND_FILES in scope.get("extensions", ())
             for piece in self.pieces:
                 if isinstance(piece, FileSlice):
                     piece.head = b"".join(waiting)
-                    await _send_slice(piece, send, takes_files=takes_files)
+                    await _send_slices([piece], send, takes_files=takes_files)
                     waiting = []
                     continue
                 if len(piece) < _JOINED_BYTES:

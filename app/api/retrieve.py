@@ -124,7 +124,9 @@ async def _multipart(request: Request, archive: Archive, deliveries: Sequence[In
     if all(delivery.as_stored for delivery in deliveries):
         files = open_stored(archive, deliveries)
         async with _closed_on_failure(files):
-            first = await _begun(await anext(files))
+            first = await anext(files)
+            if not isinstance(first, list):
+                first = await primed(first)
         parts = [part_of(delivery, delivery.location.size) for delivery in deliveries]
         answer = multipart_of_known(parts, first, files, "application/dicom", {"Vary": "Accept"})
         answer.body_iterator = WhileConnected(request, answer.body_iterator, files)
@@ -132,7 +134,7 @@ async def _multipart(request: Request, archive: Archive, deliveries: Sequence[In
     opened = open_instances(archive, deliveries)
     async with _closed_on_failure(opened):
         delivery, length, stream = await anext(opened)
-        first_part = part_of(delivery, length), await _begun(stream)
+        first_part = part_of(delivery, length), stream if isinstance(stream, FileSlice) else await primed(stream)
 
     async def all_parts() -> AsyncIterator[tuple[Part, Stream]]:
         yield first_part
@@ -151,8 +153,3 @@ async def _closed_on_failure(source: AsyncGenerator[Any, None]) -> AsyncIterator
     except BaseException:
         await source.aclose()
         raise
-
-
-async def _begun(stream: Stream) -> Stream:
-    """A file is open; of anything else the first piece is read."""
-    return stream if isinstance(stream, FileSlice) else await primed(stream)

@@ -109,8 +109,8 @@ class BlobStore(ABC):
 
     async def pieces_each(
         self, blobs: Sequence[tuple[str, int]]
-    ) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
-        """As `open_each`, for those who pass the bytes on unseen: files may come in place of their bytes."""
+    ) -> AsyncGenerator[AsyncIterator[bytes] | list[FileSlice], None]:
+        """As `open_each`, for those who pass the bytes on unseen: files may come in place of their bytes, several at once."""
         async with aclosing(self.open_each(blobs)) as streams:
             async for stream in streams:
                 yield stream

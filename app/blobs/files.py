@@ -6,6 +6,9 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
+# An ASGI extension of our own: a server that has it in `extensions` takes messages of this type in the place of a
+# `http.response.body` that is not the last. "files" are parts of files, "count" is the number of their bytes, heads included.
+SEND_FILES = "gantry.files"
 CHUNK = 512 * 1024
 _PROBE_STEP = 128 * 1024  # what the kernel reads ahead at least
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux
@@ -47,9 +50,12 @@ def is_in_memory(descriptor: int, offset: int, length: int) -> bool:
     return _are_in_memory(descriptor, (*range(offset, last, _PROBE_STEP), last))
 
 
-def are_ends_in_memory(descriptor: int, size: int) -> bool:
-    """The same of a small file, in fewer calls: what was written or read as a whole lies there, or goes, as a whole."""
-    return _are_in_memory(descriptor, (0, size - 1))
+def are_ends_in_memory(descriptor: int, size: int, *, in_a_row: bool = False) -> bool:
+    """The same of a small file, in fewer calls: what was written or read as a whole lies there, or goes, as a whole.
+
+    in_a_row  the file before it in its series lies there: then its end tells, which what was read for its header lacks
+    """
+    return _are_in_memory(descriptor, (size - 1,) if in_a_row else (0, size - 1))
 
 
 def _are_in_memory(descriptor: int, places: Iterable[int]) -> bool:

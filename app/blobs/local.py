@@ -33,6 +33,7 @@ READ_AT_ONCE = 1024 * 1024  # bytes that are copied from the page cache faster t
 FEW_BYTES = 64 * 1024  # looking whether they are in memory takes as long as reading them
 OPEN_FILES = 1024
 OPEN_AT_ONCE, OPEN_BYTES = 16, 8 * 1024 * 1024  # of a series: reaching a thread takes longer than opening a file
+SEND_BYTES = 1024 * 1024  # of a series, sent at once
 MERGE_GAP = 16 * 1024  # reading over a gap of this size costs no more than another read
 MERGE_BYTES = 8 * 1024 * 1024
 
@@ -97,14 +98,13 @@ class LocalBlobStore(BlobStore):
 
     async def pieces_each(
         self, blobs: Sequence[tuple[str, int]]
-    ) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
+    ) -> AsyncGenerator[AsyncIterator[bytes] | list[FileSlice], None]:
         waiting = deque(blobs)
         in_memory = False
         while waiting:
-            if (one := self._at_hand(waiting[0][0], opening=in_memory)) is not None:
-                in_memory = one.in_memory
-                waiting.popleft()
-                yield one
+            if files := self._at_hand(waiting, opening=in_memory):
+                in_memory = files[-1].in_memory
+                yield files
                 continue
             group = _next_to_open(waiting)
             found = await in_thread(self._reads, self._open_all, group)
@@ -113,11 +113,25 @@ class LocalBlobStore(BlobStore):
                 opened = found.popleft()
                 if isinstance(opened, FileSlice):
                     self._files.keep(key, opened.file)
-                    yield opened
+                    yield [opened]
                 else:
                     yield _failing(opened)
 
-    def _at_hand(self, key: str, *, opening: bool) -> FileSlice | None:
+    def _at_hand(self, waiting: deque[tuple[str, int]], *, opening: bool) -> list[FileSlice]:
+        """Whole files of the next blobs, which do not wait any more, as long as no thread has to open them."""
+        files: list[FileSlice] = []
+        total = 0
+        while waiting and len(files) < OPEN_AT_ONCE and total < SEND_BYTES:
+            file = self._file_at_hand(waiting[0][0], opening=opening)
+            if file is None:
+                break
+            waiting.popleft()
+            files.append(file)
+            total += file.length
+            opening = file.in_memory
+        return files
+
+    def _file_at_hand(self, key: str, *, opening: bool) -> FileSlice | None:
         """A whole file that is open, or can be opened here; None where a thread has to.
 
         `opening` where the file before was in memory: then this one lies there too, and is opened faster than a thread is reached.
@@ -131,7 +145,7 @@ class LocalBlobStore(BlobStore):
             except (BlobNotFound, BlobStoreUnavailable, ValueError):
                 return None
             self._files.keep(key, file)
-        return FileSlice(file, 0, file.size, in_memory=_is_small_in_memory(file))
+        return FileSlice(file, 0, file.size, in_memory=_is_small_in_memory(file, in_a_row=opening))
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         validate_range(offset, length)
@@ -295,8 +309,8 @@ def _next_to_open(waiting: deque[tuple[str, int]]) -> list[str]:
     return group
 
 
-def _is_small_in_memory(file: OpenFile) -> bool:
-    return 0 < file.size <= READ_AT_ONCE and are_ends_in_memory(file.descriptor, file.size)
+def _is_small_in_memory(file: OpenFile, *, in_a_row: bool = False) -> bool:
+    return 0 < file.size <= READ_AT_ONCE and are_ends_in_memory(file.descriptor, file.size, in_a_row=in_a_row)
 
 
 async def _failing(error: Exception) -> AsyncGenerator[bytes, None]:

@@ -3,14 +3,12 @@
 Uploads are handed on in the chunks that they arrived in: uvicorn itself copies each one three times. The parser sees the head of
 such a request; of the body, whose length it has read there, it would only count the bytes.
 
-Downloads know the ASGI extension `http.response.zerocopysend`: parts of files go from the page cache to the socket. Copying half
-a megabyte into this process and out again costs as much as all else that is done for a frame. A message of this type takes
-the place of a `http.response.body` that is not the last:
-
-    {"type": "http.response.zerocopysend", "file": descriptor, "offset": …, "count": …, "more_body": True}
+Downloads know an ASGI extension of ours (app.blobs.files): parts of files go from the page cache to the socket. Copying half
+a megabyte into this process and out again costs as much as all else that is done for a frame. A message has several, with what
+goes in front of each, in the same segments: the instances of a series are small, and each message passes all layers.
 
 What is not in memory yet is read by a thread first: the event loop never waits for a disk. Who has just seen that it is there
-says so, in a key of ours: "gantry.in_memory". Another, "gantry.head", has bytes that go in front, in the same segments.
+says so.
 
 The head of an answer goes out with what follows it, in one system call: a client that is woken for the head alone finds nothing
 to do yet.
@@ -25,9 +23,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.blobs.files import is_in_memory
+from app.blobs.files import SEND_FILES, FileSlice, is_in_memory
 
-EXTENSION = "http.response.zerocopysend"
 _WINDOW = 1024 * 1024  # bytes that are known to be in memory, or are brought there, at a time
 _MORE = getattr(socket, "MSG_MORE", 0)
 _JOINED_BYTES = 64 * 1024  # copying so much takes less than another system call
@@ -71,7 +68,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self.scheme == "http" and hasattr(os, "sendfile"):
-            cycle.scope["extensions"] = {EXTENSION: {}}
+            cycle.scope["extensions"] = {SEND_FILES: {}}
         super()._start_asgi_task(cycle, _Exchange(app, self, cycle))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -79,14 +76,15 @@ class HttpProtocol(HttpToolsProtocol):
         if self.socket is not None:
             self.socket.close()
 
-    async def send_file(self, cycle: RequestResponseCycle, message: Mapping[str, Any], held: bytes = b"") -> None:
+    async def send_files(self, cycle: RequestResponseCycle, message: Mapping[str, Any], held: bytes = b"") -> None:
         """Everything that was written before goes first, then what was `held` back, the head of the answer. Raises OSError,
         RuntimeError as uvicorn for a wrong length."""
         if not cycle.response_started or cycle.response_complete:
-            raise RuntimeError("a part of a file is sent between the start and the end of an answer")
-        descriptor, offset, head = message["file"], message["offset"], message.get("gantry.head", b"")
-        end = offset + message["count"]
-        length = len(head) + message["count"]
+            raise RuntimeError("parts of files are sent between the start and the end of an answer")
+        files, length = message["files"], message["count"]
+        if not length:  # a chunk without bytes would be the last
+            self.transport.write(held)
+            return
         if cycle.chunked_encoding:
             self.transport.write(held + b"%x\r\n" % length)
             held = b""
@@ -97,15 +95,23 @@ class HttpProtocol(HttpToolsProtocol):
         if self.socket is None:
             self.socket = _Socket(self.transport)
         await self.socket.flush()
-        if held or head:
-            await self.socket.send(held + head)
-        while offset < end and not cycle.disconnected:
-            window = min(_WINDOW, end - offset)
-            if not (message.get("gantry.in_memory") or is_in_memory(descriptor, offset, window)):
-                await asyncio.to_thread(_bring_into_memory, descriptor, offset, window)
-            offset = await self.socket.send_file(descriptor, offset, window)
+        for file in files:
+            if cycle.disconnected:
+                return
+            if head := held + file.head:
+                held = b""
+                await self.socket.send(head)
+            await self._send_file(cycle, self.socket, file)
         if cycle.chunked_encoding and not cycle.disconnected:
             self.transport.write(b"\r\n")
+
+    async def _send_file(self, cycle: RequestResponseCycle, sender: "_Socket", file: FileSlice) -> None:
+        descriptor, offset, end = file.file.descriptor, file.offset, file.offset + file.length
+        while offset < end and not cycle.disconnected:
+            window = min(_WINDOW, end - offset)
+            if not (file.in_memory or is_in_memory(descriptor, offset, window)):
+                await asyncio.to_thread(_bring_into_memory, descriptor, offset, window)
+            offset = await sender.send_file(descriptor, offset, window)
 
 
 def _length_of_body(headers: list[tuple[bytes, bytes]]) -> int:
@@ -157,10 +163,10 @@ class _Exchange:
         kind = message["type"]
         if kind == "http.response.start":
             await self._hold(message)
-        elif kind == EXTENSION:
+        elif kind == SEND_FILES:
             held = self._held.take()
             if not self._cycle.disconnected:
-                await self._protocol.send_file(self._cycle, message, held)
+                await self._protocol.send_files(self._cycle, message, held)
         elif self._held.written and len(message.get("body", b"")) <= _JOINED_BYTES:
             await self._hold(message)
             self._let_go()

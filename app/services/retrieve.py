@@ -19,6 +19,7 @@ from app.services.prepared_instances import prepare_instance
 from app.services.syntaxes import Alternative, Stored, choose, refusal
 
 Stream = AsyncIterator[bytes] | AsyncIterator[bytes | FileSlice]
+Opened = AsyncGenerator[AsyncIterator[bytes] | list[FileSlice], None]
 
 
 class InstanceDelivery(NamedTuple):
@@ -87,10 +88,8 @@ async def open_instance(archive: Archive, delivery: InstanceDelivery) -> tuple[i
     return plan.length, execute_plan(archive, location, plan)
 
 
-def open_stored(
-    archive: Archive, deliveries: Sequence[InstanceDelivery]
-) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
-    """Instances that all go out as stored, as `open_instances` opens them. Must be closed."""
+def open_stored(archive: Archive, deliveries: Sequence[InstanceDelivery]) -> Opened:
+    """Instances that all go out as stored, in their order; files of several may come together. Must be closed."""
     return archive.blobs.pieces_each([(one.location.blob_key, one.location.size) for one in deliveries])
 
 
@@ -101,9 +100,20 @@ async def open_instances(
 
     Each is read to its end before the next is asked for. Must be closed. Raises what `open_instance` raises.
     """
-    async with aclosing(open_stored(archive, [one for one in deliveries if one.as_stored])) as streams:
+    stored = open_stored(archive, [one for one in deliveries if one.as_stored])
+    async with aclosing(_one_by_one(stored)) as streams:
         for delivery in deliveries:
             if delivery.as_stored:
                 yield delivery, delivery.location.size, await anext(streams)
             else:
                 yield delivery, *await open_instance(archive, delivery)
+
+
+async def _one_by_one(opened: Opened) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
+    async with aclosing(opened):
+        async for one in opened:
+            if isinstance(one, list):
+                for file in one:
+                    yield file
+            else:
+                yield one

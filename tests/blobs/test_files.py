@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from app.blobs import files as files_module
 from app.blobs.base import BlobStore
-from app.blobs.files import FileSlice, OpenFile, OpenFiles
+from app.blobs.files import FileSlice, OpenFile, OpenFiles, are_ends_in_memory
 from app.blobs.local import LocalBlobStore
 from app.blobs.memory import MemoryBlobStore
 from app.errors import BlobNotFound, BlobStoreUnavailable
@@ -161,3 +162,21 @@ async def test_parts_of_a_file(store: LocalBlobStore) -> None:
     with pytest.raises(BlobNotFound):
         await store.slices("instances/none.dcm", [(0, 1)])
     assert await MemoryBlobStore().slices(key, [(0, 1)]) is None
+
+
+def test_of_files_in_a_row_the_end_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(noise(1000))
+    asked: list[int] = []
+
+    def present(_descriptor: int, buffers: list[bytearray], place: int, _flags: int) -> int:
+        asked.append(place)
+        return len(buffers[0])
+
+    monkeypatch.setattr(files_module, "_NOWAIT", 8)
+    monkeypatch.setattr(os, "preadv", present)
+    file = opened(path)
+    assert are_ends_in_memory(file.descriptor, file.size)
+    assert asked == [0, 999]
+    assert are_ends_in_memory(file.descriptor, file.size, in_a_row=True)
+    assert asked == [0, 999, 999]

@@ -13,22 +13,31 @@ import pytest
 import uvicorn
 import uvloop
 
+from app.blobs.files import SEND_FILES, FileSlice, OpenFile
 from app.cli import http_protocol
-from app.cli.http_protocol import EXTENSION, HttpProtocol
+from app.cli.http_protocol import HttpProtocol
 
 MIB = 1024 * 1024
 Send = Callable[[Any], Any]
 DATA = os.urandom(5 * MIB + 17)
 
 
-Piece = bytes | tuple[int, int] | tuple[int, int, bytes]
+Part = tuple[int, int] | tuple[int, int, bytes]
+Piece = bytes | Part | list[Part]
+
+
+class _KeptOpen(OpenFile):
+    """Closed by whoever opened it, and no sooner or later: descriptors are counted here."""
+
+    def __del__(self) -> None:
+        return
 
 
 class Application:
-    """Answers with what `pieces` says: bytes, (offset, count) of the file, or (offset, count, bytes in front)."""
+    """Answers with what `pieces` says: bytes, (offset, count) of the file, (offset, count, bytes in front), or several of these."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, file: OpenFile) -> None:
+        self.file = file
         self.pieces: list[Piece] = []
         self.length: int | None = 0
         self.errors: list[BaseException] = []
@@ -39,12 +48,21 @@ class Application:
     def answer(self, *pieces: Piece, chunked: bool = False) -> bytes:
         """What the client is to receive."""
         self.pieces = list(pieces)
-        body = b"".join(p if isinstance(p, bytes) else b"".join(p[2:]) + DATA[p[0] : p[0] + p[1]] for p in pieces)
+        body = b""
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                body += piece
+            else:
+                body += b"".join(one.head + DATA[one.offset : one.offset + one.length] for one in self.slices(piece))
         self.length = None if chunked else len(body)
         return body
 
+    def slices(self, piece: Part | list[Part]) -> list[FileSlice]:
+        parts = piece if isinstance(piece, list) else [piece]
+        return [FileSlice(self.file, *one[:2], in_memory=len(one) > 2, head=b"".join(one[2:])) for one in parts]
+
     async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
-        assert scope["extensions"] == {EXTENSION: {}}
+        assert scope["extensions"] == {SEND_FILES: {}}
         self.running += 1
         try:
             self.received = []
@@ -59,10 +77,9 @@ class Application:
                 if isinstance(piece, bytes):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 else:
-                    offset, count, *head = piece
-                    more = {"gantry.head": head[0], "gantry.in_memory": True} if head else {}
-                    message = {"file": self.descriptor, "offset": offset, "count": count, "more_body": True, **more}
-                    await send({"type": EXTENSION, **message})
+                    files = self.slices(piece)
+                    count = sum(len(file.head) + file.length for file in files)
+                    await send({"type": SEND_FILES, "files": files, "count": count, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except BaseException as error:
             self.errors.append(error)
@@ -82,7 +99,7 @@ async def application(tmp_path: Path) -> AsyncIterator[Application]:
     path = tmp_path / "data"
     path.write_bytes(DATA)
     descriptor = os.open(path, os.O_RDONLY)
-    yield Application(descriptor)
+    yield Application(_KeptOpen(descriptor, len(DATA)))
     os.close(descriptor)
 
 
@@ -158,6 +175,8 @@ async def test_what_arrives(
             [b"head", (100, 70_000), b"middle" * 30_000, (3 * MIB, MIB), (5 * MIB, 17), b"tail"],
             [(0, 2 * MIB)] * 3,
             [(7, 3 * MIB, b"one"), b"-", (9, 20_000, b"two" * 30_000), (11, 0, b"nothing"), *[(0, 9, b"more")] * 1000],
+            [[(0, MIB, b"first"), (MIB, MIB), (3, 0, b"empty")], b"-", [(2 * MIB, 3 * MIB + 17, b"last")] * 2, []],
+            [[(number * 1000, 100_000, b"%d" % number) for number in range(100)]],
         ):
             expected = application.answer(*pieces, chunked=chunked)
             writer.write(REQUEST)
@@ -286,7 +305,7 @@ async def test_a_connection_that_ends_with_its_answer(
 
 async def test_the_head_of_an_answer_that_fails_is_told(application: Application, port: int) -> None:
     application.answer()
-    application.pieces = [("no piece",)]  # type: ignore[list-item]
+    application.pieces = [None]  # type: ignore[list-item]
     application.length = 10
     async with connected(port) as (reader, writer):
         writer.write(REQUEST)

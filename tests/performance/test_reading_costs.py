@@ -8,6 +8,8 @@ import pytest
 from fastapi import FastAPI
 from imagecodecs import jpeg2k_encode
 
+from app.blobs.files import SEND_FILES
+from app.blobs.local import OPEN_AT_ONCE
 from app.db import prepared_json
 from app.db.prepared_json import metadata_from_row
 from app.services import transcoding
@@ -251,7 +253,22 @@ async def test_a_large_frame_of_fragments(client: httpx.AsyncClient, store: Stor
         assert traffic.read == last + 1 - first
 
 
-async def body_messages(app: FastAPI, path: str, headers: dict[str, str]) -> list[bytes]:
+async def test_files_of_a_series_go_out_together(app: FastAPI, store: Store) -> None:
+    """Every message passes all layers: where the server takes files, many small ones are one message."""
+    study, series = new_uid(), new_uid()
+    files = [make_instance(study, series, InstanceNumber=str(number)) for number in range(100)]
+    for data in files:
+        path = await store(data)
+    headers = {"accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+    as_bytes = b"".join(await body_messages(app, path.split("/instances/")[0], headers))
+    pieces = await body_messages(app, path.split("/instances/")[0], headers, takes_files=True)
+    assert len(pieces) <= 3 + -(-100 // OPEN_AT_ONCE)
+    boundaries = [body.split(b"\r\n", 1)[0] for body in (as_bytes, b"".join(pieces))]
+    assert b"".join(pieces).replace(boundaries[1], boundaries[0]) == as_bytes
+    assert all(data in as_bytes for data in files)
+
+
+async def body_messages(app: FastAPI, path: str, headers: dict[str, str], *, takes_files: bool = False) -> list[bytes]:
     """The pieces in which an answer is handed to the server."""
     pieces: list[bytes] = []
 
@@ -259,7 +276,10 @@ async def body_messages(app: FastAPI, path: str, headers: dict[str, str]) -> lis
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:
-        pieces.append(message.get("body", b""))
+        files = message.get("files", ())
+        piece = message.get("body", b"") + b"".join([chunk for file in files async for chunk in file.read()])
+        assert message.get("count") in (None, len(piece))
+        pieces.append(piece)
 
     scope = {
         "type": "http",
@@ -269,6 +289,7 @@ async def body_messages(app: FastAPI, path: str, headers: dict[str, str]) -> lis
         "query_string": b"",
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         "server": ("gantry.test", 80),
+        "extensions": {SEND_FILES: {}} if takes_files else {},
     }
     await app(scope, receive, send)
     return pieces

@@ -55,13 +55,14 @@ class CountingBlobs(BlobStore):
 
     async def pieces_each(
         self, blobs: Sequence[tuple[str, int]]
-    ) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:
+    ) -> AsyncGenerator[AsyncIterator[bytes] | list[FileSlice], None]:
+        keys = iter([key for key, _ in blobs])
         async with contextlib.aclosing(self.store.pieces_each(blobs)) as streams:
-            for key, _ in blobs:
-                self.traffic.reads.append([(key, 0, None)])
-                stream = await anext(streams)
-                if isinstance(stream, FileSlice):
-                    self.traffic.read += stream.length
+            async for stream in streams:
+                for _ in stream if isinstance(stream, list) else [stream]:
+                    self.traffic.reads.append([(next(keys), 0, None)])
+                if isinstance(stream, list):
+                    self.traffic.read += sum(file.length for file in stream)
                     yield stream
                 else:
                     yield self._counted(stream)
