@@ -77,25 +77,19 @@ async def search(
         matching = matching_of(query, db.dialect, db.searchable, broad) if broad else matching
     if matching.filter_keys:
         return await _filtered(db, query, matching, limit, offset, candidate_cap)
-    if matching.wide and offset <= _MAX_WIDE:
-        count_cap = min(count_cap, _WIDE_COUNT_CAP)
-    if (known := await _known_many(db, query, matching, limit, offset, count_cap)) is not None:
+    wide = matching.wide if offset <= _MAX_WIDE else None
+    cap = min(count_cap, _WIDE_COUNT_CAP) if wide else count_cap
+    if (known := await _known_many(db, query, matching, limit, offset, cap)) is not None:
         return known
-    found = await _counting(db, query, matching, limit, offset, count_cap)
-    if not found.remaining_is_exact and _is_much(found.remaining, count_cap):
+    if wide:
+        found = await _wide(db, query, matching, wide, limit, offset, cap)
+    elif limit and db.dialect == "postgresql" and (offset <= cap or query.level is not Level.STUDY):
+        found = await _at_once(db, query, matching, limit, offset, cap)
+    else:
+        found = await _one_by_one(db, query, matching, limit, offset, cap)
+    if not found.remaining_is_exact and _is_much(found.remaining, cap):
         db.known_many.note(_key(query, matching), offset + len(found.results) + found.remaining)
     return found
-
-
-async def _counting(
-    db: Database, query: SearchQuery, matching: Matching, limit: int, offset: int, count_cap: int
-) -> SearchPage:
-    """A page by keys that have an index, and the number of what lies behind it."""
-    if matching.wide and offset <= _MAX_WIDE:
-        return await _wide(db, query, matching, matching.wide, limit, offset, count_cap)
-    if limit and db.dialect == "postgresql" and (offset <= count_cap or query.level is not Level.STUDY):
-        return await _at_once(db, query, matching, limit, offset, count_cap)
-    return await _one_by_one(db, query, matching, limit, offset, count_cap)
 
 
 def _key(query: SearchQuery, matching: Matching) -> Key:
