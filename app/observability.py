@@ -108,11 +108,12 @@ def configure_logging(*, as_json: bool, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
+    # uvicorn's access log would say each request a second time, without its id and duration; and where a handler can be reached,
+    # uvicorn makes the line even for a logger that drops it.
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
+        logging.getLogger(name).propagate = name != "uvicorn.access"
     # Libraries that tell every statement or warn about each odd file: their errors reach us as exceptions.
-    # uvicorn's access log would say each request a second time, without its id and duration.
-    for name in ("sqlalchemy.engine", "alembic", "aiosqlite", "httpx", "uvicorn.access"):
+    for name in ("sqlalchemy.engine", "alembic", "aiosqlite", "httpx"):
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
     logging.getLogger("pydicom").setLevel(logging.ERROR)

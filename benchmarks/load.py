@@ -34,11 +34,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a server is asked, in turn. `check` raises AssertionError when the first answer is not what it should be."""
+    """What a server is asked, in turn. `check` raises AssertionError when the first answer is not what it should be.
+
+    in_new_words  each request differs from all before in a parameter that means nothing
+    """
 
     paths: Sequence[str]
     headers: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Answer], None] = lambda answer: None
+    in_new_words: bool = False
 
 
 def fetch(server: Server, path: str, headers: Mapping[str, str], *, timeout: float = 120, keep: bool = True) -> Answer:
@@ -80,7 +84,7 @@ def get_under_load(server: Server, probe: Probe, *, connections: int, seconds: f
             "-s",
             str(_SCRIPT),
         ]
-        given = [f"{name}={value}" for name, value in probe.headers.items()]
+        given = [f"{name}={value}" for name, value in probe.headers.items()] + ["in-new-words"] * probe.in_new_words
         run = subprocess.run(
             [*command, server.url, "--", paths.name, *given],
             capture_output=True,

@@ -1,6 +1,6 @@
 -- Asks for the paths of a file in turn and says in one line of JSON what came of it.
--- Arguments: the file of paths, then headers as name=value.
-local paths, place = {}, 0
+-- Arguments: the file of paths, then headers as name=value; "in-new-words" makes each request one that was never made.
+local paths, place, words = {}, 0, nil
 
 function init(arguments)
   for line in io.lines(arguments[1]) do
@@ -8,8 +8,9 @@ function init(arguments)
   end
   for index = 2, #arguments do
     local name, value = arguments[index]:match("^([^=]+)=(.*)$")
-    wrk.headers[name] = value
+    if name then wrk.headers[name] = value else words = os.time() * 1000000 end
   end
+  if words then return end
   for index, path in ipairs(paths) do
     paths[index] = wrk.format("GET", path)
   end
@@ -17,6 +18,10 @@ end
 
 function request()
   place = place % #paths + 1
+  if words then
+    words = words + 1
+    return wrk.format("GET", string.format("%s?words=%d", paths[place], words))
+  end
   return paths[place]
 end
 

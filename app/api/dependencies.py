@@ -1,10 +1,11 @@
 """What every router needs of a request: the archive behind the door, the resource that is meant, the URL it is known by."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import Request
 
+from app.api.frame_answers import FrameAnswers
 from app.dicom.references import InstanceRef, Reference, reference_of
 from app.dicomweb import urls
 from app.dicomweb.negotiation import Representation
@@ -29,6 +30,7 @@ class Door:
     max_request_bytes: int = 0
     max_parts: int = 100_000
     max_frames_per_request: int = 100_000
+    frame_answers: FrameAnswers = field(default_factory=FrameAnswers, init=False)
 
 
 def door_of(request: Request) -> Door:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, instance_in, service_url
+from app.api.frame_answers import words_of
 from app.api.multipart import Part, multipart_of_known, multipart_of_parts, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, OCTETS, describe
 from app.api.ranges import OpenRange, ranged_response
@@ -38,6 +39,9 @@ _FRAMES = "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}
 async def frames(request: Request) -> Response:
     """Frames as stored, decoded to little-endian samples, or in another compressed syntax."""
     door = door_of(request)
+    words = words_of(request.scope)
+    if (again := await door.frame_answers.again(words, door.archive)) is not None:
+        return again
     ref = instance_in(request)
     numbers = parse_frame_list(request.path_params["frames"], limit=door.max_frames_per_request)
     representations = negotiate(
@@ -48,7 +52,9 @@ async def frames(request: Request) -> Response:
         item_count=len(numbers),
     )
     delivery = await retrieve_frames(door.archive, ref, numbers, alternatives_of(representations))
-    return await answer_frames(request, door.archive, delivery, representations)
+    answer = await answer_frames(request, door.archive, delivery, representations)
+    door.frame_answers.keep(words, delivery, answer)
+    return answer
 
 
 async def answer_frames(

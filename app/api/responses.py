@@ -120,6 +120,15 @@ class PiecesBody(Response):
         length = sum(piece.length if isinstance(piece, FileSlice) else len(piece) for piece in pieces)
         self.raw_headers = _raw_headers(media_type, length, headers)
 
+    def with_pieces(self, pieces: Sequence[bytes | FileSlice]) -> "PiecesBody":
+        """The same head with other pieces, which together are as long as it says."""
+        other = PiecesBody.__new__(PiecesBody)
+        other.status_code = self.status_code
+        other.background = None
+        other.pieces = pieces
+        other.raw_headers = self.raw_headers
+        return other
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         waiting: list[bytes] = []

@@ -11,6 +11,15 @@ from functools import lru_cache
 
 from app.dicom.references import InstanceRef, Reference, resource_path
 
+# What `service_url` looks at, in lower case.
+HEADERS_OF_THE_BASE = (
+    "host",
+    "forwarded",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+)
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 # RFC 3986 3.2.2 and 3.2.3: a registered name, an IPv4 address or an IPv6 address in brackets, then perhaps a port.

@@ -141,12 +141,22 @@ async def read_few_frames(archive: Archive, delivery: FrameDelivery) -> list[byt
     return await _native_or_stored(archive, delivery, delivery.runs)
 
 
+def single_range(delivery: FrameDelivery) -> tuple[int, int] | None:
+    """Where in its blob the only frame of a delivery lies, just as it goes out: offset and length in bytes. None for all others."""
+    if not _goes_out_as_it_lies(delivery) or len(delivery.runs) != 1 or len(delivery.runs[0].runs) != 1:
+        return None
+    return delivery.runs[0].runs[0]
+
+
 def can_stream(archive: Archive, delivery: FrameDelivery) -> bool:
     """Whether the frames go out just as they lie in the blob, and one of them is large."""
-    stored = transfer_syntax(delivery.location.transfer_syntax_uid)
-    as_they_lie = delivery.conversion is None and not (delivery.bit_packed or stored.deflated or stored.big_endian)
     large = SLICE_BYTES if archive.blobs.passes_files else STREAM_BYTES
-    return as_they_lie and any(run.length > large for run in delivery.runs)
+    return any(run.length > large for run in delivery.runs) and _goes_out_as_it_lies(delivery)
+
+
+def _goes_out_as_it_lies(delivery: FrameDelivery) -> bool:
+    stored = transfer_syntax(delivery.location.transfer_syntax_uid)
+    return delivery.conversion is None and not (delivery.bit_packed or stored.deflated or stored.big_endian)
 
 
 async def frame_slices(archive: Archive, delivery: FrameDelivery) -> Sequence[FileSlice] | None:

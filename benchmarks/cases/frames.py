@@ -43,16 +43,19 @@ def native_pixels(template: Template) -> bytes:
     return template.body[12:]
 
 
-def _ct(lab: Lab) -> list[Measurement]:
-    series = lab.series("ct")
-    paths = [f"{series.instance_path(index)}/frames/1" for index in range(0, series.count, max(1, series.count // 20))]
-    check = is_frame(native_pixels(series.template))
-    return lab.compare(
-        "frame-ct",
-        lambda server: Probe([server.base + path for path in paths], NATIVE, check),
-        names=["ct"],
-        limit=True,
-    )
+def _ct(case: str, *, in_new_words: bool) -> Callable[[Lab], list[Measurement]]:
+    def run(lab: Lab) -> list[Measurement]:
+        series = lab.series("ct")
+        chosen = range(0, series.count, max(1, series.count // 20))
+        check = is_frame(native_pixels(series.template))
+
+        def probe(server: Server) -> Probe:
+            paths = [f"{server.base}{series.instance_path(index)}/frames/1" for index in chosen]
+            return Probe(paths, NATIVE, check, in_new_words)
+
+        return lab.compare(case, probe, names=["ct"], limit=True, peers=not in_new_words)
+
+    return run
 
 
 def _mammogram(lab: Lab) -> list[Measurement]:
@@ -138,7 +141,13 @@ def _colour(template: Template, number: int) -> Callable[[Answer], None]:
 
 
 CASES = [
-    Case("frame-ct", "one frame of a CT", "5x the peer, half of nginx", _ct),
+    Case("frame-ct", "one frame of a CT", "5x the peer, half of nginx", _ct("frame-ct", in_new_words=False)),
+    Case(
+        "frame-ct-once",
+        "the same, each request made for the first time",
+        "nothing of it is remembered",
+        _ct("frame-ct-once", in_new_words=True),
+    ),
     Case("frame-enhanced", "one frame of an enhanced CT", "as one of a CT", _enhanced),
     Case("frame-mammogram", "mammogram frame, 24 MB", "0.6 of nginx' MB/s", _mammogram),
     Case(

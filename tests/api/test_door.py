@@ -1,6 +1,7 @@
 """What every answer has in common: ids, methods, reports, health, metrics."""
 
 import json
+import logging
 import re
 
 import httpx
@@ -125,6 +126,16 @@ async def test_each_request_has_one_line_in_the_log(
     else:
         assert " request " in lines[0]
         assert "status=400" in lines[0]
+
+
+def test_the_server_makes_no_line_of_its_own_for_a_request() -> None:
+    """uvicorn makes one for each request if its logger has a handler somewhere, even if it is dropped."""
+    configure_logging(as_json=False, level="info")  # here, for pytest adds handlers of its own to every logger
+    try:
+        assert not logging.getLogger("uvicorn.access").hasHandlers()
+        assert logging.getLogger("uvicorn.error").hasHandlers()
+    finally:
+        configure_logging(as_json=False, level="warning")
 
 
 async def test_damaged_archive_is_a_500_and_database_away_a_503(

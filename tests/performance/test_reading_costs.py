@@ -1,5 +1,6 @@
 """What reading may cost: statements, ranges and bytes, the same for the first frame and for the last of very many."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -56,6 +57,37 @@ async def test_a_native_frame(
             assert answer.status_code == 200
             assert [len(ranges) for ranges in traffic.reads] == [1]
             assert traffic.read == SIDE * SIDE
+
+
+async def test_a_frame_that_is_asked_for_again(
+    app: FastAPI, client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter
+) -> None:
+    """On SQLite nothing is looked up as long as nothing changes, whether anything did is asked; what changes costs one look-up."""
+    path = await store(native(5000))
+    look_up, ask = "SELECT studies.study_instance_uid", "PRAGMA data_version"
+    is_sqlite = app.state.door.archive.db.dialect == "sqlite"
+    answers = []
+
+    async def get_frame(*expected: str) -> None:
+        await asyncio.sleep(0)  # requests of one turn of the loop share what is asked
+        traffic.clear()
+        before = len(statement_counter.statements)
+        answers.append(await client.get(f"{path}/frames/4000", headers=NATIVE))
+        sent = statement_counter.statements[before:]
+        assert len(sent) == len(expected), sent
+        assert all(map(str.startswith, sent, expected)), sent
+        assert traffic.read == SIDE * SIDE
+
+    again = [ask] if is_sqlite else [look_up]
+    changed = [ask, look_up] if is_sqlite else [look_up]
+    for statements in ([look_up], [look_up], changed, again, again):
+        await get_frame(*statements)
+    await store(native(1))
+    for statements in (changed, again):
+        await get_frame(*statements)
+    assert len({answer.content for answer in answers[1:]}) == 1
+    boundaries = [answer.content.split(b"\r\n", 1)[0] for answer in answers]
+    assert answers[0].content.replace(boundaries[0], boundaries[1]) == answers[1].content
 
 
 @pytest.mark.parametrize("frames", [1, 30, 5000])

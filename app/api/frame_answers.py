@@ -1,0 +1,111 @@
+"""Answers with one frame, kept as planned: who asks for a frame in the same words gets it without planning it once more.
+
+Choosing the representation, finding the frame and preparing the heads takes as long as all else that is done for a frame. What
+is kept are heads and places, never pixels, once a frame has been asked for twice. An answer is given again only if the instance
+is still stored as it was: on SQLite the database says whether anything has changed, by whatever process; where something has,
+and on PostgreSQL, the instance is looked up.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from app.api.responses import PiecesBody
+from app.blobs.files import FileSlice
+from app.db.engine import Database
+from app.db.locate import InstanceLocation, locate_instance
+from app.db.point_query import change_number
+from app.dicomweb.urls import HEADERS_OF_THE_BASE
+from app.services.archive import Archive
+from app.services.frames import FrameDelivery, single_range
+
+MOST = 2000  # answers, of some 3 kB
+_LONGEST = 2000  # characters of what was asked
+_ASKED = 4096  # requests of which it is remembered that they were made
+# Conditions and ranges are not among them: a message of several parts knows none.
+_DECIDING = frozenset(name.encode() for name in ("accept", *HEADERS_OF_THE_BASE))
+
+Words = tuple[str | bytes | int | tuple[bytes, bytes] | None, ...]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """answer         what goes out before and behind the frame
+    passes_file    the frame goes out as a part of its file
+    change_number  of the database when the instance was last seen in it
+    """
+
+    answer: PiecesBody
+    location: InstanceLocation
+    place: tuple[int, int]
+    passes_file: bool
+    change_number: int | None = None
+
+
+class FrameAnswers:
+    """Of one process, one archive and one set of settings; for the event loop."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Words, _Kept] = OrderedDict()
+        self._asked = [0] * _ASKED  # hashes of words, each in its place
+        self._turn: tuple[int | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def again(self, words: Words, archive: Archive) -> PiecesBody | None:
+        """The answer that was given to the same words, if it is still right. Raises NotFound, Gone, BlobNotFound, Unavailable."""
+        kept = self._kept.get(words)
+        if kept is None:
+            return None
+        number = self._change_number(archive.db)  # first: what changes during the look-up is seen the next time
+        if number is None or number != kept.change_number:
+            del self._kept[words]
+            if await locate_instance(archive.db, kept.location.ref) != kept.location:
+                return None
+            kept.change_number = number
+            self._kept[words] = kept
+        self._kept.move_to_end(words)
+        before, behind = kept.answer.pieces
+        return kept.answer.with_pieces([before, await _frame(archive, kept), behind])
+
+    def keep(self, words: Words, delivery: FrameDelivery, answer: Response) -> None:
+        """Nothing happens the first time, and with answers of other kinds."""
+        asked = hash(words)
+        if self._asked[asked % _ASKED] != asked:
+            self._asked[asked % _ASKED] = asked
+            return
+        place = single_range(delivery)
+        if place is None or not isinstance(answer, PiecesBody) or len(answer.pieces) != 3 or len(str(words)) > _LONGEST:
+            return
+        before, frame, behind = answer.pieces
+        around = answer.with_pieces([before, behind])  # not the frame: it would keep its file open
+        self._kept[words] = _Kept(around, delivery.location, place, isinstance(frame, FileSlice))
+        if len(self._kept) > MOST:
+            self._kept.popitem(last=False)
+
+    def _change_number(self, db: Database) -> int | None:
+        """Asked for once in a turn of the event loop: all requests that it meets were there before the turn began."""
+        if self._turn is None:
+            self._turn = (change_number(db),)
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        return self._turn[0]
+
+    def _end_turn(self) -> None:
+        self._turn = None
+
+
+def words_of(scope: Scope) -> Words:
+    """All that an answer with a frame depends on, but for the archive and the settings."""
+    deciding = [(name, value) for name, value in scope["headers"] if name in _DECIDING]
+    return scope["path"], scope["query_string"], scope["scheme"], *(scope.get("server") or ()), *deciding
+
+
+async def _frame(archive: Archive, kept: _Kept) -> bytes | FileSlice:
+    key = kept.location.blob_key
+    if kept.passes_file and (slices := await archive.blobs.slices(key, [kept.place])):
+        return slices[0]
+    return await archive.blobs.get_range(key, *kept.place)
