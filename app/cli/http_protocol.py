@@ -15,6 +15,7 @@ to do yet.
 """
 
 import asyncio
+import itertools
 import os
 import socket
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.blobs.files import SEND_FILES, FileSlice, is_in_memory
+from app.cli.answer_head import head_of
 
 _WINDOW = 1024 * 1024  # bytes that are known to be in memory, or are brought there, at a time
 _MORE = getattr(socket, "MSG_MORE", 0)
@@ -162,7 +164,8 @@ class _Exchange:
     async def _send(self, message: Any) -> None:
         kind = message["type"]
         if kind == "http.response.start":
-            await self._hold(message)
+            if not self._begin(message):
+                await self._hold(message)
         elif kind == SEND_FILES:
             held = self._held.take()
             if not self._cycle.disconnected:
@@ -173,6 +176,19 @@ class _Exchange:
         else:
             self._let_go()
             await self._cycle.send(message)
+
+    def _begin(self, message: Any) -> bool:
+        """Hold back the head of a plain answer; False for others."""
+        cycle = self._cycle
+        if cycle.response_started or not cycle.keep_alive or cycle.access_log or cycle.disconnected:
+            return False
+        found = head_of(message["status"], itertools.chain(cycle.default_headers, message.get("headers", ())))
+        if found is None:
+            return False
+        head, cycle.expected_content_length = found
+        cycle.response_started, cycle.chunked_encoding, cycle.waiting_for_100_continue = True, False, False
+        self._held.write(head)
+        return True
 
     async def _hold(self, message: Any) -> None:
         """What the message becomes is held back."""
