@@ -101,21 +101,22 @@ class FileSlice:
 class OpenFiles:
     """The files that were read last, kept open: a viewer that asks for frame after frame opens its object once.
 
-    Not for several threads at a time. A file that was removed or damaged meanwhile is not given out.
+    Not for several threads at a time. A file that was removed or damaged meanwhile is not given out, unless nobody `looks`.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
 
-    def get(self, key: str) -> OpenFile | None:
+    def get(self, key: str, *, looks: bool = True) -> OpenFile | None:
         file = self._files.get(key)
         if file is None:
             return None
-        status = os.fstat(file.descriptor)
-        if status.st_nlink == 0 or status.st_size != file.size:
-            del self._files[key]
-            return None
+        if looks:
+            status = os.fstat(file.descriptor)
+            if status.st_nlink == 0 or status.st_size != file.size:
+                del self._files[key]
+                return None
         self._files.move_to_end(key)
         return file
 

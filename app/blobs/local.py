@@ -135,8 +135,9 @@ class LocalBlobStore(BlobStore):
         """A whole file that is open, or can be opened here; None where a thread has to.
 
         `opening` where the file before was in memory: then this one lies there too, and is opened faster than a thread is reached.
+        The answer has begun then, so one that is open is not looked at: if it ends too early, sending it tells.
         """
-        file = self._files.get(key)
+        file = self._files.get(key, looks=not opening)
         if file is None:
             if not opening:
                 return None
