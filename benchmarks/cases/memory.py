@@ -11,9 +11,10 @@ from benchmarks.lab import Lab
 from benchmarks.load import fetch
 from benchmarks.measurement import Measurement, Work, clock, measured, observe
 from benchmarks.servers import Gantry
-from benchmarks.uploads import Connection, store_all
+from benchmarks.uploads import Connection
 
 UPLOADS = 10
+OF_A_STUDY = 5
 _MEGABYTE = bytes(1024 * 1024)
 
 
@@ -21,28 +22,29 @@ def large_file(megabytes: int, number: int) -> list[bytes]:
     """A multi-frame object of 1 MiB frames, in pieces that all share one buffer."""
     template = template_of(encode(image("OT", WORD_FRAMES, 1024, 512, frames=megabytes)))
     header = template.stamp(
-        study=uid(21, number), series=uid(22, number), sop=uid(23, number), number="1", series_number="1"
+        study=uid(21, number // OF_A_STUDY), series=uid(22, number), sop=uid(23, number), number="1", series_number="1"
     )
     return [header, struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, megabytes << 20), *([_MEGABYTE] * megabytes)]
 
 
-def _upload_side_by_side(server: Gantry, files: Sequence[list[bytes]]) -> Work:
+def _upload_side_by_side(server: Gantry, requests: Sequence[Sequence[Sequence[bytes]]]) -> Work:
+    """Requests of files, which come in pieces."""
     statuses: list[int] = []
 
-    def send(file: list[bytes]) -> None:
+    def send(files: Sequence[Sequence[bytes]]) -> None:
         connection = Connection(server.port, f"{server.base}/studies")
-        statuses.append(connection.store([file])[0])
+        statuses.append(connection.store(files)[0])
         connection.close()
 
-    threads = [threading.Thread(target=send, args=(file,)) for file in files]
+    threads = [threading.Thread(target=send, args=(files,)) for files in requests]
     started = clock()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     seconds = clock() - started
-    total = sum(len(piece) for file in files for piece in file)
-    return Work(len(files), seconds, total, seconds, seconds, sum(status != 200 for status in statuses))
+    total = sum(len(piece) for files in requests for file in files for piece in file)
+    return Work(len(requests), seconds, total, seconds, seconds, sum(status != 200 for status in statuses))
 
 
 def _get(server: Gantry, path: str, accept: str) -> Work:
@@ -54,14 +56,15 @@ def _get(server: Gantry, path: str, accept: str) -> Work:
 def _memory(lab: Lab) -> list[Measurement]:
     found = []
     with lab.another_gantry("memory") as server:
-        files = [large_file(lab.memory_mb, number) for number in range(UPLOADS)]
-        stretch = observe(server, lambda: _upload_side_by_side(server, files))
+        uploads = [[large_file(lab.memory_mb, number)] for number in range(UPLOADS)]
+        stretch = observe(server, lambda: _upload_side_by_side(server, uploads))
         found.append(measured("memory", f"gantry {UPLOADS} uploads of {lab.memory_mb} MB", [stretch]))
         study = f"/studies/{uid(21, 0)}"
         stretch = observe(server, lambda: _get(server, study, "application/zip"))
-        found.append(measured("memory", f"gantry zip of {lab.memory_mb} MB", [stretch]))
+        found.append(measured("memory", f"gantry zip of {OF_A_STUDY * lab.memory_mb} MB", [stretch]))
         many = lab.series("many")
-        store_all(server, [many])
+        stretch = observe(server, lambda: _upload_side_by_side(server, [list(many.files())]))
+        found.append(measured("memory", f"gantry store of {many.count}, one multipart", [stretch]))
         stretch = observe(
             server, lambda: _get(server, many.path, 'multipart/related; type="application/dicom"; transfer-syntax=*')
         )
