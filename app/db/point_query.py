@@ -8,15 +8,17 @@ PostgreSQL it is 0.15, on the connections of app.db.postgresql.
 
 import functools
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column, Engine, Select, event, make_url
+from sqlalchemy import BindParameter, Column, Engine, Select, bindparam, column, event, func, make_url, select, true
+from sqlalchemy.sql.visitors import iterate, replacement_traverse
 
 from app.db.engine import Database, Dialect, database_errors, reading
+from app.db.postgresql import LookUps
 from app.db.sql_text import Sql
 
 Row = tuple[Any, ...]
@@ -28,9 +30,39 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 async def first_row(db: Database, statement: Select[Any], values: Mapping[str, Any]) -> Row | None:
-    """The first row of `few_rows`."""
+    """The first row of `few_rows`. On PostgreSQL, what is looked up while others do the same goes together: under load that takes
+    a third of the time.
+    """
+    if db.look_ups is not None:
+        (row,) = await _in_a_group(db.look_ups, statement, values)
+        return row
     rows = await few_rows(db, statement, values)
     return rows[0] if rows else None
+
+
+async def _in_a_group(look_ups: LookUps, statement: Select[Any], values: Mapping[str, Any]) -> list[Row | None]:
+    with database_errors():
+        return await look_ups.together.put(_first_rows, (look_ups, statement), [values])
+
+
+async def _first_rows(manner: tuple[LookUps, Select[Any]], asked: Sequence[Mapping[str, Any]]) -> list[Row | None]:
+    """For each of `asked`, by one statement."""
+    look_ups, statement = manner
+    found: list[Row | None] = [None] * len(asked)
+    if len(asked) == 1:
+        numbered = [(1, *row) for row in await _fetch(look_ups, statement, asked[0])]
+    else:
+        values = {name: [one[name] for one in asked] for name in asked[0]}
+        numbered = await _fetch(look_ups, _of_many(statement), values)
+    for number, *row in numbered:
+        found[number - 1] = found[number - 1] or tuple(row)
+    return found
+
+
+async def _fetch(look_ups: LookUps, statement: Select[Any], values: Mapping[str, Any]) -> list[Row]:
+    sql, parameters = as_text(statement, values, "postgresql")
+    with database_errors():
+        return await look_ups.fetch(sql, parameters)
 
 
 async def few_rows(db: Database, statement: Select[Any], values: Mapping[str, Any]) -> list[Row]:
@@ -39,10 +71,9 @@ async def few_rows(db: Database, statement: Select[Any], values: Mapping[str, An
     `statement` is one of few that live as long as the program; `values` by the names of its parameters.
     Values come as the driver gives them: on SQLite times are naive texts. Raises DatabaseUnavailable.
     """
-    sql, parameters = as_text(statement, values, db.dialect)
     if db.look_ups is not None:  # PostgreSQL
-        with database_errors():
-            return await db.look_ups.fetch(sql, parameters)
+        return await _fetch(db.look_ups, statement, values)
+    sql, parameters = as_text(statement, values, db.dialect)
     with suppress(Locked):
         return at_once(db, lambda connection: look_up(connection, sql, parameters))
     async with reading(db) as connection:
@@ -150,6 +181,27 @@ def as_text(statement: Select[Any], values: Mapping[str, Any], dialect: Dialect)
     """What the driver takes: the text, and the values of its parameters in their order."""
     sql, names, fixed = _compiled(statement, dialect)
     return Sql(sql, tuple(values[name] if name in values else fixed[name] for name in names))
+
+
+@functools.cache
+def _of_many(statement: Select[Any]) -> Select[Any]:
+    """The same of PostgreSQL for a list of values for each parameter; in front of a row stands which of them found it, from 1."""
+    # Half a dialect of 5 MB, which an archive on SQLite does without.
+    from sqlalchemy.dialects.postgresql import ARRAY
+
+    named: dict[str, BindParameter[Any]] = {
+        one.key: one for one in iterate(statement) if isinstance(one, BindParameter) and not one.unique
+    }
+    lists = [bindparam(name, type_=ARRAY(one.type)) for name, one in named.items()]
+    columns = [column(name, one.type) for name, one in named.items()]
+    asked = func.unnest(*lists).table_valued(*columns, with_ordinality="number", name="asked").render_derived()
+
+    def value_of(element: Any, **_: Any) -> Any:
+        return asked.c[element.key] if isinstance(element, BindParameter) and not element.unique else None
+
+    of_each: Any = replacement_traverse(statement, {}, value_of)
+    found = of_each.lateral("found")
+    return select(asked.c.number, *found.c).select_from(asked.join(found, true()))
 
 
 @functools.cache

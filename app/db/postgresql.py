@@ -14,10 +14,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.db.group_queue import GroupQueue
+
 if TYPE_CHECKING:
     import asyncpg
 
-LOOK_UP_CONNECTIONS = 4  # a look-up takes 0.2 ms, and one process asks for them one after the other
+LOOK_UP_CONNECTIONS = 4
+_TOGETHER = 64  # look-ups by one statement
+_PATIENCE = (
+    0.005  # seconds: a statement that takes longer waits for a disk or a lock, and the others need not wait with it
+)
 _RECYCLED = 1800.0  # seconds
 _CLOSING = 5.0  # seconds
 _KEPT_PLANS = {
@@ -67,6 +73,7 @@ class LookUps:
 
     pool: "asyncpg.Pool[asyncpg.Record]"
     wait: float  # seconds for a turn
+    together: GroupQueue  # of look-ups that go together
     # The pool gives a connection to whoever comes first when one is given back: others could wait for ever.
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOK_UP_CONNECTIONS))
 
@@ -86,7 +93,8 @@ class LookUps:
             max_inactive_connection_lifetime=_RECYCLED,
             reset=_leave,
         )
-        return cls(pool, limits.pool)
+        together = GroupQueue(_TOGETHER, LOOK_UP_CONNECTIONS, patience=_PATIENCE, longest_wait=limits.pool)
+        return cls(pool, limits.pool, together)
 
     async def fetch(self, text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Rows of a statement that finds them by unique keys. Raises errors of asyncpg, OSError, TimeoutError."""

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 from app.blobs.base import BlobStore
 from app.db.engine import Database
+from app.db.group_queue import GroupQueue
 from app.db.ingest import DuplicatePolicy
 from app.dicom.header import ParseLimits
 from app.dicom.known_headers import KnownHeaders
 from app.services.codec_threads import CodecThreads
 from app.services.derived_cache import DerivedCache
-from app.services.group_queue import GroupQueue
 
 # Instances of a group that is stored together, and groups at once: while one is written others are read, or made rows.
 ARRIVALS = 16, 4

@@ -1,5 +1,6 @@
 """Finding instances, frames and bulkdata: one statement each."""
 
+import asyncio
 import itertools
 import struct
 from dataclasses import astuple
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from app.db.deletion import delete
 from app.db.engine import Database
 from app.db.ingest import DuplicatePolicy, ingest
-from app.db.locate import locate_bulkdata, locate_instance, locate_instances
+from app.db.locate import InstanceLocation, locate_bulkdata, locate_instance, locate_instances
 from app.db.locate_frames import (
     _MAX_SLICES,
     _ONE_RUN_PER_FRAME,
@@ -137,6 +138,33 @@ async def test_frames_of_a_large_index_by_one_statement(
             assert len(packed) == HEAD_SIZE, "the rest was not fetched"
         with pytest.raises(NotFound):
             frame_index.locate_frames(packed, [LARGE + 1])
+
+
+async def test_each_of_many_at_once_has_its_own_answer(db: Database, statement_counter: StatementCounter) -> None:
+    """PostgreSQL is asked for all that is looked up in the same way by one statement."""
+    small = [make_record("1.2", f"1.2.{number % 3}", f"1.2.9.{number}", frames=2) for number in range(20)]
+    large = [multi_frame(LARGE), multi_frame(LARGE)]
+    missing, gone = InstanceRef("1.2", "1.2.1", "1.2.8"), make_record()
+    await store(db, *small, *large, gone)
+    await delete(db, gone.ref, retention=MONTH)
+    frames = [(one, number) for one in large for number in (1, LARGE, 77)] + [(one, 1) for one in small[:5]]
+    before = len(statement_counter.statements)
+    instances, located, bulkdata = await asyncio.gather(
+        asyncio.gather(*(locate_instance(db, one.ref) for one in small)),
+        asyncio.gather(*(locate_frames(db, one.ref, [number]) for one, number in frames)),
+        asyncio.gather(*(locate_bulkdata(db, one.ref) for one in small[:5])),
+    )
+    if db.dialect == "postgresql":
+        assert len(statement_counter.statements) - before == 3
+    assert [one.digest for one in instances] == [one.digest for one in small]
+    assert [location.digest for location, _ in bulkdata] == [one.digest for one in small[:5]]
+    for (record, number), (location, packed) in zip(frames, located, strict=True):
+        assert location.digest == record.digest
+        wanted = frame_index.locate_frames(record.parsed.frame_index, [number])
+        assert frame_index.locate_frames(packed, [number]) == wanted
+    refs = (small[0].ref, missing, gone.ref, small[1].ref)
+    answers = await asyncio.gather(*(locate_instance(db, ref) for ref in refs), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [InstanceLocation, NotFound, Gone, InstanceLocation]
 
 
 async def test_an_index_of_many_megabytes_is_never_loaded(db: Database, statement_counter: StatementCounter) -> None:

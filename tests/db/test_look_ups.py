@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, make_url, text
 
-from app.db import ingest, locate, locate_frames, metadata, postgresql
+from app.db import ingest, locate, locate_frames, metadata, point_query, postgresql
 from app.db.any_of import listed
 from app.db.engine import Database, reading
 from app.db.locate import keys_of, locate_instance
@@ -65,6 +65,13 @@ async def test_a_plan_is_good_for_large_tables_too(
 ) -> None:
     """It may have been made while there was nothing in them."""
     query, parameters = as_text(statement, values, "postgresql")
+    await _assert_walks_along_indexes(db, query, parameters)
+
+
+@pytest.mark.parametrize(("statement", "values"), [pair for pair in _LOOK_UPS if "study" in pair[1]])
+async def test_so_is_that_of_several_together(db: Database, statement: Select[Any], values: Mapping[str, Any]) -> None:
+    lists = {name: [value] * 3 for name, value in values.items()}
+    query, parameters = as_text(point_query._of_many(statement), lists, "postgresql")
     await _assert_walks_along_indexes(db, query, parameters)
 
 
@@ -158,8 +165,10 @@ async def test_nobody_waits_for_ever(db: Database) -> None:
     impatient = replace(db, look_ups=few)
     async with db.engine.begin() as connection:
         await connection.execute(text("LOCK TABLE studies IN ACCESS EXCLUSIVE MODE"))
-        blocked = [asyncio.create_task(locate_instance(impatient, _ONE.ref)) for _ in range(LOOK_UP_CONNECTIONS)]
-        await asyncio.sleep(0.1)
+        blocked = []
+        for _ in range(LOOK_UP_CONNECTIONS):
+            blocked.append(asyncio.create_task(locate_instance(impatient, _ONE.ref)))
+            await asyncio.sleep(0.1)  # together they would go by one connection
         with pytest.raises(DatabaseUnavailable, match="did not answer in time"):
             await locate_instance(impatient, _ONE.ref)
         for one in blocked:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.blobs import local
 from app.db.engine import Database
+from app.db.group_queue import GroupQueue
 from app.db.ingest import IngestResult, ingest
 from app.db.inventory import counts
 from app.dicom import store_status
@@ -17,7 +18,6 @@ from app.dicom.instance import InstanceRecord
 from app.errors import BlobStoreUnavailable
 from app.services import store, store_group
 from app.services.archive import ARRIVALS, Archive
-from app.services.group_queue import GroupQueue
 from app.services.store_results import RefusedInstance, StoredInstance
 from tests.services.uploads import files_of, upload
 from tests.support.dicom_bytes import make_instance, new_uid

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from app.db.engine import Database
+from app.db.group_queue import GroupQueue
 from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, ingest
 from app.db.inventory import counts
 from app.dicom.instance import InstanceRecord
 from app.errors import DatabaseUnavailable
-from app.services.group_queue import GroupQueue
 from tests.support.consistency import assert_consistent
 from tests.support.records import make_record
 
@@ -142,6 +142,66 @@ async def test_what_comes_meanwhile_gathers(at_once: int, groups: list[list[int]
     gate.set()
     assert await asyncio.gather(*waiting) == [[number] for number in range(5)]
     assert found == groups
+
+
+class HeldUp:
+    """Work that takes until it is let go. begun: the items of each group."""
+
+    def __init__(self) -> None:
+        self.begun: list[list[int]] = []
+        self.news: asyncio.Queue[None] = asyncio.Queue()
+        self.gate = asyncio.Event()
+
+    async def work(self, _manner: None, items: Sequence[int]) -> list[int]:
+        self.begun.append(list(items))
+        self.news.put_nowait(None)
+        await self.gate.wait()
+        return list(items)
+
+
+async def test_who_has_patience_begins_nothing_beside_what_is_under_way() -> None:
+    held_up = HeldUp()
+    queue = GroupQueue(10, 4, patience=3600)
+    waiting = []
+    for number in range(5):
+        waiting.append(queue.put(held_up.work, None, [number]))
+        await asyncio.sleep(0)
+    assert held_up.begun == [[0]]
+    held_up.gate.set()
+    assert await asyncio.gather(*waiting) == [[number] for number in range(5)]
+    assert held_up.begun == [[0], [1, 2, 3, 4]]
+
+
+async def test_what_takes_long_is_not_waited_for() -> None:
+    held_up = HeldUp()
+    queue = GroupQueue(10, 3, patience=0.001)
+    waiting = []
+    async with asyncio.timeout(30):
+        for number in range(3):
+            waiting.append(queue.put(held_up.work, None, [number]))
+            await held_up.news.get()
+        waiting += [queue.put(held_up.work, None, [number]) for number in (3, 4)]
+        await asyncio.sleep(0.05)
+        assert held_up.begun == [[0], [1], [2]]  # no more than three at once
+        held_up.gate.set()
+        assert await asyncio.gather(*waiting) == [[number] for number in range(5)]
+    assert held_up.begun == [[0], [1], [2], [3, 4]]
+    assert await queue.put(doubled, None, [4]) == [8]
+
+
+async def test_who_waits_too_long_is_told() -> None:
+    held_up = HeldUp()
+    queue = GroupQueue(10, 1, patience=0.001, longest_wait=0.02)
+    first = queue.put(held_up.work, None, [0])
+    await asyncio.sleep(0)
+    second, left = queue.put(held_up.work, None, [1]), queue.put(held_up.work, None, [2])
+    left.cancel()
+    with pytest.raises(TimeoutError):
+        await second
+    held_up.gate.set()
+    assert await first == [0]
+    assert held_up.begun == [[0]]
+    assert await queue.put(doubled, None, [4]) == [8]
 
 
 async def test_a_queue_that_has_just_become_empty_takes_more() -> None:

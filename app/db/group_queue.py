@@ -23,6 +23,7 @@ class _Waiting:
     manner: Any
     items: Sequence[Any]
     results: "asyncio.Future[list[Any]]"
+    since: float
 
     def goes_with(self, other: "_Waiting") -> bool:
         return self.work == other.work and (self.manner is other.manner or self.manner == other.manner)
@@ -31,13 +32,20 @@ class _Waiting:
 class GroupQueue:
     """For one archive and process.
 
-    group_items  of one group, unless one request alone has more
-    at_once      groups under way
+    group_items   of one group, unless one request alone has more
+    at_once       groups under way
+    patience      seconds that somebody has to wait before another group begins beside those under way; 0: nobody waits for that
+    longest_wait  seconds after which who is still waiting gets TimeoutError, looked at every `patience` seconds
     """
 
-    def __init__(self, group_items: int, at_once: int = 1) -> None:
+    def __init__(
+        self, group_items: int, at_once: int = 1, *, patience: float = 0.0, longest_wait: float = float("inf")
+    ) -> None:
         self._group_items = group_items
         self._at_once = at_once
+        self._patience = patience
+        self._longest_wait = longest_wait
+        self._next_look: asyncio.TimerHandle | None = None
         self._waiting: list[_Waiting] = []
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -49,15 +57,33 @@ class GroupQueue:
         a group that fails, but for Unavailable, is tried again request by request. What is under way goes on when the future is
         cancelled.
         """
-        results: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(work, manner, items, results))
-        if self._under_way < self._at_once:
-            self._under_way += 1
-            # It begins in the next turn of the loop: who comes in this one is there.
-            task = asyncio.create_task(self._run())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        loop = asyncio.get_running_loop()
+        results: asyncio.Future[list[Result]] = loop.create_future()
+        self._waiting.append(_Waiting(work, manner, items, results, loop.time()))
+        if not self._under_way or (not self._patience and self._under_way < self._at_once):
+            self._begin()
+        elif self._patience and self._next_look is None:
+            self._next_look = loop.call_later(self._patience, self._look_after_waiting, loop)
         return results
+
+    def _begin(self) -> None:
+        self._under_way += 1
+        # It begins in the next turn of the loop: who comes in this one is there.
+        task = asyncio.create_task(self._run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _look_after_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._next_look = None
+        now = loop.time()
+        while self._waiting and now - self._waiting[0].since > self._longest_wait:
+            results = self._waiting.pop(0).results
+            if not results.done():
+                results.set_exception(TimeoutError())
+        if self._waiting:
+            if now - self._waiting[0].since >= self._patience and self._under_way < self._at_once:
+                self._begin()
+            self._next_look = loop.call_later(self._patience, self._look_after_waiting, loop)
 
     async def _run(self) -> None:
         try:
