@@ -9,37 +9,19 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import asyncpg
 import pytest
 
 from tests.durability.uploads import Promise, Uploader, digest
 from tests.support.http import Peer, first, integer
-from tests.support.postgres import Template, run_in_thread
+from tests.support.postgres import run_in_thread
 from tests.support.server import Server
 
 KILLS = int(os.environ.get("GANTRY_KILLS", "5"))
 CLIENTS = 4
 AS_STORED = "application/dicom; transfer-syntax=*"
 KEYS = "SELECT blob_key FROM instances UNION ALL SELECT blob_key FROM tombstones"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    template: Template | None = None
-    settings = {}
-    if request.param == "postgresql":
-        template = request.getfixturevalue("postgres_template")
-        settings["GANTRY_DATABASE_URL"] = run_in_thread(template.create())
-    server = Server(tmp_path / "data", settings)
-    server.start()
-    yield server
-    if server.alive():
-        server.kill()
-    if template is not None:
-        run_in_thread(template.drop(settings["GANTRY_DATABASE_URL"]))
 
 
 def referenced_blobs(server: Server) -> list[str]:
