@@ -61,14 +61,18 @@ class FrameAnswers:
         kept = self._kept.get(words)
         if kept is None:
             return None
+        self._kept.move_to_end(words)
         number = self._change_number(archive.db)  # first: what changes during the look-up is seen the next time
         if number is None or number != kept.change_number:
-            del self._kept[words]
-            if await locate_instance(archive.db, kept.location.ref) != kept.location:
+            is_unchanged = False
+            try:
+                is_unchanged = await locate_instance(archive.db, kept.location.ref) == kept.location
+            finally:
+                if not is_unchanged:
+                    self._kept.pop(words, None)
+            if not is_unchanged:
                 return None
             kept.change_number = number
-            self._kept[words] = kept
-        self._kept.move_to_end(words)
         before, behind = kept.answer.pieces
         return kept.answer.with_pieces([before, await _frame(archive, kept), behind])
 
