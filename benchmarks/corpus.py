@@ -127,6 +127,7 @@ class Corpus:
         kind = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 10**6 * 10**6 + edition
         modality = {"mr": "MR", "cine": "US", "mammogram": "MG"}.get(name, "CT")
         counts = {"ct": [self.size.ct], "mr": [self.size.mr // 5] * 5, "many": [self.size.many], "jpegls": [20]}
+        counts["ladder-1"] = [50]
         return [
             Series(
                 name, self.template(name), count, uid(1, kind), uid(2, kind * 10 + place), kind, modality, place * count

@@ -20,11 +20,13 @@ def _ladder(case: str, frames: str) -> Callable[[Lab], list[Measurement]]:
         count = lab.corpus.size.long_frames if frames == "long" else int(frames)
         name = f"ladder-{count}"
         series = lab.series(name)
+        # As many different frames of each: what is asked for again and again stays in the processor's caches.
         numbers = spread(count, 50)
+        places = [(index, number) for index in range(series.count) for number in numbers]
         check = is_frame(fragments_of(series.template.body[: 12 + 8 + 4 * count + 20_000])[0])
 
         def probe(server: Server) -> Probe:
-            paths = [f"{server.base}{series.instance_path(0)}/frames/{number}" for number in numbers]
+            paths = [f"{server.base}{series.instance_path(index)}/frames/{number}" for index, number in places]
             return Probe(paths, AS_STORED, check) if isinstance(server, Gantry) else Probe(paths[:3], _PEER_HEADERS)
 
         # The peer takes minutes to store the longest, and longer for each frame the more there are.
