@@ -64,14 +64,8 @@ class FrameAnswers:
         self._kept.move_to_end(words)
         number = self._change_number(archive.db)  # first: what changes during the look-up is seen the next time
         if number is None or number != kept.change_number:
-            is_unchanged = False
-            try:
-                is_unchanged = await locate_instance(archive.db, kept.location.ref) == kept.location
-            finally:
-                if not is_unchanged:
-                    self._kept.pop(words, None)
-            if not is_unchanged:
-                return None
+            if await locate_instance(archive.db, kept.location.ref) != kept.location:
+                return None  # what is planned now takes its place
             kept.change_number = number
         before, behind = kept.answer.pieces
         return kept.answer.with_pieces([before, await _frame(archive, kept), behind])

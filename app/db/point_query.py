@@ -34,15 +34,11 @@ async def first_row(db: Database, statement: Select[Any], values: Mapping[str, A
     a third of the time.
     """
     if db.look_ups is not None:
-        (row,) = await _in_a_group(db.look_ups, statement, values)
+        with database_errors():  # that nobody had a turn for it is one
+            (row,) = await db.look_ups.together.put(_first_rows, (db.look_ups, statement), [values])
         return row
     rows = await few_rows(db, statement, values)
     return rows[0] if rows else None
-
-
-async def _in_a_group(look_ups: LookUps, statement: Select[Any], values: Mapping[str, Any]) -> list[Row | None]:
-    with database_errors():
-        return await look_ups.together.put(_first_rows, (look_ups, statement), [values])
 
 
 async def _first_rows(manner: tuple[LookUps, Select[Any]], asked: Sequence[Mapping[str, Any]]) -> list[Row | None]:
