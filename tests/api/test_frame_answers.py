@@ -193,7 +193,6 @@ async def test_frames_that_are_converted(client: httpx.AsyncClient) -> None:
         assert b"\r\n\r\n\x00\x01\r\n--" in second  # bits 9 to 17 of ff 01 02
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux says which files are open")
 async def test_no_file_is_held_open(app: FastAPI, client: httpx.AsyncClient, tmp_path: Path) -> None:
     url = await store(client, image(300)[0])
     await asked_often(client, url)
