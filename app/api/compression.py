@@ -8,6 +8,8 @@ import zstandard
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.asgi_extensions import AGAIN
+
 MINIMUM_BYTES = 512
 GZIP_LEVEL = 1  # DICOM JSON shrinks to a tenth already; higher levels cost many times the processor for a few per cent
 ZSTD_LEVEL = 3
@@ -51,6 +53,7 @@ class _Sender:
             headers = MutableHeaders(raw=message["headers"])
             headers.add_vary_header("Accept-Encoding")
             if self._coding and message["status"] not in (204, 206, 304) and "content-encoding" not in headers:
+                message.pop(AGAIN, None)  # its body is not this one
                 self._start = message
                 return
         if message["type"] != "http.response.body" or (self._start is None and self._stream is None):

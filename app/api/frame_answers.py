@@ -9,11 +9,13 @@ and on PostgreSQL, the instance is looked up.
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.responses import Response
 from starlette.types import Scope
 
 from app.api.responses import PiecesBody
+from app.asgi_extensions import Pieces
 from app.blobs.files import FileSlice
 from app.db.engine import Database
 from app.db.locate import InstanceLocation, locate_instance
@@ -68,7 +70,9 @@ class FrameAnswers:
                 return None  # what is planned now takes its place
             kept.change_number = number
         before, behind = kept.answer.pieces
-        return kept.answer.with_pieces([before, await _frame(archive, kept), behind])
+        frame = await _frame(archive, kept)
+        again = None if number is None else partial(self._at_once, kept, archive)
+        return kept.answer.with_pieces([before, frame, behind], again)
 
     def keep(self, words: Words, delivery: FrameDelivery, answer: Response) -> None:
         """Nothing happens the first time, and with answers of other kinds."""
@@ -84,6 +88,17 @@ class FrameAnswers:
         self._kept[words] = _Kept(around, delivery.location, place, isinstance(frame, FileSlice))
         if len(self._kept) > MOST:
             self._kept.popitem(last=False)
+
+    def _at_once(self, kept: _Kept, archive: Archive) -> Pieces | None:
+        """The same answer once more, where that can be known and the frame be had without waiting. Raises Unavailable."""
+        number = self._change_number(archive.db)
+        if number is None or number != kept.change_number:
+            return None
+        frame = archive.blobs.at_hand(kept.location.blob_key, *kept.place, as_file=kept.passes_file)
+        if frame is None:
+            return None
+        before, behind = kept.answer.pieces
+        return [before, frame, behind]
 
     def _change_number(self, db: Database) -> int | None:
         """Asked for once in a turn of the event loop: all requests that it meets were there before the turn began."""

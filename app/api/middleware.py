@@ -13,7 +13,7 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.status_reports import status_report
-from app.blobs.files import SEND_FILES
+from app.asgi_extensions import AGAIN, SEND_FILES, Again, Pieces, RawHeaders, Repeat
 from app.observability import REQUEST_SECONDS, RESPONSE_BYTES, log, log_request
 
 MAX_REQUEST_ID = 128
@@ -35,7 +35,8 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id, has_origin = self._read_headers(scope)
+        given_id, has_origin = _read_headers(scope)
+        request_id = given_id or self.new_id()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status, sent = 0, 0
 
@@ -44,16 +45,17 @@ class RequestContext:
             kind = message["type"]
             if kind == "http.response.start":
                 status = message["status"]
-                # Of the work before the answer begins; how long sending takes is the client's affair too.
-                took = f"app;dur={(time.perf_counter() - started) * 1000:.2f}"
-                headers = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", request_id.encode("latin-1")),
-                    (b"server-timing", took.encode()),
-                ]
+                headers = list(message.get("headers", ()))
                 if self._vary_by_origin and not has_origin:
                     headers.append((b"vary", b"Origin"))
-                message["headers"] = headers
+                if AGAIN in message:
+                    message[AGAIN] = _Repeatable(self, headers, message[AGAIN], _words(scope), status, given_id)
+                took = _milliseconds_since(started)
+                message["headers"] = [
+                    *headers,
+                    (b"x-request-id", request_id.encode()),
+                    (b"server-timing", took.encode()),
+                ]
             elif kind == "http.response.body":
                 sent += len(message.get("body", b""))
             elif kind == SEND_FILES:
@@ -71,19 +73,15 @@ class RequestContext:
             )
         finally:
             seconds = time.perf_counter() - started
-            self._count(getattr(scope.get("route"), "name", "") or "unmatched", status, seconds, sent)
-            log_request(scope["method"], scope["path"], status, sent, seconds * 1000, request_id)
+            self.tell(_words(scope), status, sent, seconds, request_id)
 
-    def _read_headers(self, scope: Scope) -> tuple[str, bool]:
-        """The request's id, the caller's X-Request-ID when that is harmless; and whether it has an Origin."""
-        request_id, has_origin = "", False
-        for name, value in scope["headers"]:
-            if name == b"origin":
-                has_origin = True
-            elif name == b"x-request-id" and 0 < len(value) <= MAX_REQUEST_ID and value.isascii():
-                text = value.decode()
-                request_id = text if text.isprintable() else ""
-        return request_id or f"{self._process}{next(self._numbers):016x}", has_origin
+    def new_id(self) -> str:
+        return f"{self._process}{next(self._numbers):016x}"
+
+    def tell(self, words: "_Words", status: int, sent: int, seconds: float, request_id: str) -> None:
+        transaction, method, path = words
+        self._count(transaction, status, seconds, sent)
+        log_request(method, path, status, sent, seconds * 1000, request_id)
 
     def _count(self, transaction: str, status: int, seconds: float, sent: int) -> None:
         metrics = self._metrics.get((transaction, status))
@@ -92,6 +90,65 @@ class RequestContext:
             self._metrics[transaction, status] = metrics
         metrics[0].observe(seconds)
         metrics[1].inc(sent)
+
+
+_Words = tuple[str, str, str]
+
+
+def _words(scope: Scope) -> _Words:
+    """What a request is called: its transaction, method and path."""
+    return getattr(scope.get("route"), "name", "") or "unmatched", scope["method"], scope["path"]
+
+
+def _read_headers(scope: Scope) -> tuple[str, bool]:
+    """The caller's X-Request-ID when it is harmless, else ""; and whether the request has an Origin."""
+    request_id, has_origin = "", False
+    for name, value in scope["headers"]:
+        if name == b"origin":
+            has_origin = True
+        elif name == b"x-request-id" and 0 < len(value) <= MAX_REQUEST_ID and value.isascii():
+            text = value.decode()
+            request_id = text if text.isprintable() else ""
+    return request_id, has_origin
+
+
+def _milliseconds_since(started: float) -> str:
+    """Of the work before the answer begins; how long sending takes is the client's affair too."""
+    return f"app;dur={(time.perf_counter() - started) * 1000:.2f}"
+
+
+class _Repeatable:
+    """The same answer to requests that never get here (app.asgi_extensions)."""
+
+    def __init__(
+        self, context: RequestContext, headers: RawHeaders, again: Again, words: _Words, status: int, given_id: str
+    ) -> None:
+        self.context, self.headers, self.again = context, headers, again
+        self.words, self.status, self.given_id = words, status, given_id
+
+    def begin(self) -> Repeat | None:
+        started = time.perf_counter()
+        try:
+            pieces = self.again()
+        except Exception:  # noqa: BLE001 - it is told when the request takes its usual way
+            return None
+        return None if pieces is None else _Repeat(self, started, pieces)
+
+
+class _Repeat:
+    __slots__ = ("_of", "_request_id", "_started", "lines", "pieces")
+
+    def __init__(self, of: _Repeatable, started: float, pieces: Pieces) -> None:
+        self._of, self._started, self.pieces = of, started, pieces
+        self._request_id = of.given_id or of.context.new_id()
+        took = _milliseconds_since(started)
+        self.lines = f"x-request-id: {self._request_id}\r\nserver-timing: {took}\r\n".encode()
+
+    def end(self) -> None:
+        of, sent = self._of, 0
+        for piece in self.pieces:
+            sent += len(piece) if isinstance(piece, bytes) else piece.length
+        of.context.tell(of.words, of.status, sent, time.perf_counter() - self._started, self._request_id)
 
 
 class HeadAsGet:
@@ -113,6 +170,7 @@ class HeadAsGet:
                 if message.get("more_body"):
                     return
                 message = {"type": "http.response.body", "body": b""}
+            message.pop(AGAIN, None)  # it would give the body too
             await send(message)
 
         await self.app(scope, receive, headers_only)

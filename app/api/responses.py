@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from app.blobs.files import SEND_FILES, FileSlice
+from app.asgi_extensions import AGAIN, SEND_FILES, Again
+from app.blobs.files import FileSlice
 
 Body = AsyncIterator[bytes | FileSlice | list[FileSlice]]
 P = TypeVar("P")
@@ -104,7 +105,12 @@ async def _send_slices(slices: Sequence[FileSlice], send: Send, *, takes_files: 
 
 
 class PiecesBody(Response):
-    """A body that is all there, in pieces and parts of files: large ones are sent as they are, small ones together."""
+    """A body that is all there, in pieces and parts of files: large ones are sent as they are, small ones together.
+
+    again  what the server needs to give the same answer once more, where that may be
+    """
+
+    again: Again | None = None
 
     def __init__(
         self,
@@ -120,17 +126,21 @@ class PiecesBody(Response):
         length = sum(piece.length if isinstance(piece, FileSlice) else len(piece) for piece in pieces)
         self.raw_headers = _raw_headers(media_type, length, headers)
 
-    def with_pieces(self, pieces: Sequence[bytes | FileSlice]) -> "PiecesBody":
+    def with_pieces(self, pieces: Sequence[bytes | FileSlice], again: Again | None = None) -> "PiecesBody":
         """The same head with other pieces, which together are as long as it says."""
         other = PiecesBody.__new__(PiecesBody)
         other.status_code = self.status_code
         other.background = None
         other.pieces = pieces
         other.raw_headers = self.raw_headers
+        other.again = again
         return other
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        start: Message = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        if self.again is not None:
+            start[AGAIN] = self.again
+        await send(start)
         waiting: list[bytes] = []
         if not scope.get("gantry.head"):
             takes_files = SEND_FILES in scope.get("extensions", ())

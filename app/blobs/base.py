@@ -92,6 +92,10 @@ class BlobStore(ABC):
         BlobStoreUnavailable."""
         return None
 
+    def at_hand(self, key: str, offset: int, length: int, *, as_file: bool) -> bytes | FileSlice | None:
+        """What `slices` or `get_range` would give, if it can be given at once; None if not, for whatever reason."""
+        return None
+
     async def open_each(self, blobs: Sequence[tuple[str, int]]) -> AsyncGenerator[AsyncIterator[bytes], None]:
         """A stream, as of `open`, of each of `blobs` (key and size), in their order; each is read to its end before the next is
         asked for.

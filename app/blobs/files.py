@@ -6,9 +6,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-# An ASGI extension of our own: a server that has it in `extensions` takes messages of this type in the place of a
-# `http.response.body` that is not the last. "files" are parts of files, "count" is the number of their bytes, heads included.
-SEND_FILES = "gantry.files"
 CHUNK = 512 * 1024
 _PROBE_STEP = 128 * 1024  # what the kernel reads ahead at least
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux

@@ -96,6 +96,14 @@ class LocalBlobStore(BlobStore):
             _within(file, offset, length)
         return [FileSlice(file, offset, length) for offset, length in ranges]
 
+    def at_hand(self, key: str, offset: int, length: int, *, as_file: bool) -> bytes | FileSlice | None:
+        file = self._files.get(key)
+        if file is None or offset + length > file.size:
+            return None
+        if as_file:
+            return FileSlice(file, offset, length)
+        return file.read_from_memory(offset, length) if length <= FEW_BYTES else None
+
     async def pieces_each(
         self, blobs: Sequence[tuple[str, int]]
     ) -> AsyncGenerator[AsyncIterator[bytes] | list[FileSlice], None]:

@@ -9,7 +9,10 @@ _ALLOWED = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _DECISIVE = frozenset((b"connection", b"transfer-encoding"))
 
 
-def head_of(status: int, headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int] | None:
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+
+def head_of(status: int, headers: RawHeaders) -> tuple[bytes, int] | None:
     """The head, and the length in bytes that it announces; names are in lower case, as ASGI has them.
 
     None where the length is not known, where the connection is spoken of, and where something is wrong: uvicorn knows what then.
@@ -28,3 +31,8 @@ def head_of(status: int, headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes,
     if length is None or not length.isdigit() or text.translate(None, _ALLOWED) != b"\r\n" * len(lines):
         return None
     return b"%b%b\r\n" % (STATUS_LINE[status], text), int(length)
+
+
+def lines_of(headers: RawHeaders) -> bytes:
+    """Headers as they go out. What they hold must be known to be harmless."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])

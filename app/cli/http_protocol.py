@@ -3,7 +3,7 @@
 Uploads are handed on in the chunks that they arrived in: uvicorn itself copies each one three times. The parser sees the head of
 such a request; of the body, whose length it has read there, it would only count the bytes.
 
-Downloads know an ASGI extension of ours (app.blobs.files): parts of files go from the page cache to the socket. Copying half
+Downloads know an ASGI extension of ours (app.asgi_extensions): parts of files go from the page cache to the socket. Copying half
 a megabyte into this process and out again costs as much as all else that is done for a frame. A message has several, with what
 goes in front of each, in the same segments: the instances of a series are small, and each message passes all layers.
 
@@ -17,30 +17,44 @@ to do yet.
 import asyncio
 import itertools
 import os
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.blobs.files import SEND_FILES, FileSlice, is_in_memory
+from app.asgi_extensions import AGAIN, SEND_FILES, Repeat
+from app.blobs.files import FileSlice, is_in_memory
 from app.cli.answer_head import head_of
+from app.cli.repeated_requests import LONGEST, RepeatedRequests
+from app.cli.sockets import WINDOW, Socket
 
-_WINDOW = 1024 * 1024  # bytes that are known to be in memory, or are brought there, at a time
-_MORE = getattr(socket, "MSG_MORE", 0)
 _JOINED_BYTES = 64 * 1024  # copying so much takes less than another system call
 
 
 class HttpProtocol(HttpToolsProtocol):
     """With the extension on connections without TLS."""
 
-    socket: "_Socket | None" = None
+    socket: Socket | None = None
     _left = 0  # bytes of a body that are still to come
+    _idle_since: float | None = None  # in the event loop's time
+    _begun = 0  # messages, in the data that came last
+    _is_within = False  # a message: the rest of it is still to come
+    _asked: tuple[RequestResponseCycle, bytes] | None = None  # the last request that came whole and alone
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.access_log = self.access_log and self.config.access_log  # what nobody wants need not be made
+        self._repeated: RepeatedRequests = self.app_state.setdefault("gantry.repeated", RepeatedRequests())
 
     def data_received(self, data: bytes) -> None:
         if not self._left:
+            if self._is_idle() and self._answers_again(data):
+                return
+            is_first, self._begun = not self._is_within, 0
             super().data_received(data)
+            if is_first and self._begun == 1 and not self._is_within and len(data) <= LONGEST:
+                self._asked = self.cycle, data
             return
         self._unset_keepalive_if_required()
         if len(data) < self._left:
@@ -54,6 +68,11 @@ class HttpProtocol(HttpToolsProtocol):
         if behind:
             super().data_received(behind)
 
+    def on_message_begin(self) -> None:
+        self._begun += 1
+        self._is_within = True
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         if self.cycle is not None:
@@ -66,6 +85,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._left = 0
+        self._is_within = False
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -73,10 +93,89 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.scope["extensions"] = {SEND_FILES: {}}
         super()._start_asgi_task(cycle, _Exchange(app, self, cycle))
 
+    def on_response_complete(self) -> None:
+        """As uvicorn's own, which makes a new timer for every answer: a tenth of the time of a small one."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wait_for_more(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def _wait_for_more(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:  # a request is under way
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._wait_for_more(left)
+        else:
+            super().timeout_keep_alive_handler()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         if self.socket is not None:
             self.socket.close()
+
+    def _is_idle(self) -> bool:
+        """Nothing is under way on this connection, in neither direction."""
+        return (
+            not self._is_within
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
+
+    def keep(self, cycle: RequestResponseCycle, message: Mapping[str, Any]) -> None:
+        """An answer has begun that may be given again."""
+        if self.scheme == "http" and self._asked is not None and self._asked[0] is cycle:
+            self._repeated.keep((self.server, self._asked[1]), message["status"], message[AGAIN])
+
+    def _answers_again(self, data: bytes) -> bool:
+        """Whether this is a request whose answer can be given again; then it is."""
+        begun = self._repeated.begin((self.server, data), self.server_state.default_headers)
+        if begun is None:
+            return False
+        head, repeat = begun
+        pieces = [piece for piece in repeat.pieces if isinstance(piece, bytes)]
+        if len(pieces) < len(repeat.pieces):
+            self._start_again(head, repeat)
+            return True
+        self.transport.write(b"".join((head, *pieces)))
+        self.on_response_complete()
+        repeat.end()
+        return True
+
+    def _start_again(self, head: bytes, repeat: Repeat) -> None:
+        """The same with parts of files, which may have to wait for the client."""
+        self._unset_keepalive_if_required()
+        self.cycle = cycle = RequestResponseCycle(
+            scope={"method": "GET"},  # type: ignore[typeddict-item]  # all that sending needs of it
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+        cycle.response_started, cycle.chunked_encoding = True, False
+        super()._start_asgi_task(cycle, _Again(self, cycle, head, repeat))
 
     async def send_files(self, cycle: RequestResponseCycle, message: Mapping[str, Any], held: bytes = b"") -> None:
         """Everything that was written before goes first, then what was `held` back, the head of the answer. Raises OSError,
@@ -95,7 +194,7 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             cycle.expected_content_length -= length
         if self.socket is None:
-            self.socket = _Socket(self.transport)
+            self.socket = Socket(self.transport)
         await self.socket.flush()
         for file in files:
             if cycle.disconnected:
@@ -107,10 +206,10 @@ class HttpProtocol(HttpToolsProtocol):
         if cycle.chunked_encoding and not cycle.disconnected:
             self.transport.write(b"\r\n")
 
-    async def _send_file(self, cycle: RequestResponseCycle, sender: "_Socket", file: FileSlice) -> None:
+    async def _send_file(self, cycle: RequestResponseCycle, sender: "Socket", file: FileSlice) -> None:
         descriptor, offset, end = file.file.descriptor, file.offset, file.offset + file.length
         while offset < end and not cycle.disconnected:
-            window = min(_WINDOW, end - offset)
+            window = min(WINDOW, end - offset)
             if not (file.in_memory or is_in_memory(descriptor, offset, window)):
                 await asyncio.to_thread(_bring_into_memory, descriptor, offset, window)
             offset = await sender.send_file(descriptor, offset, window)
@@ -188,6 +287,8 @@ class _Exchange:
         head, cycle.expected_content_length = found
         cycle.response_started, cycle.chunked_encoding, cycle.waiting_for_100_continue = True, False, False
         self._held.write(head)
+        if AGAIN in message:
+            self._protocol.keep(cycle, message)
         return True
 
     async def _hold(self, message: Any) -> None:
@@ -207,6 +308,31 @@ class _Exchange:
             self._cycle.transport.close()
 
 
+class _Again:
+    """In the place of the application, for an answer that is given again."""
+
+    def __init__(self, protocol: HttpProtocol, cycle: RequestResponseCycle, head: bytes, repeat: Repeat) -> None:
+        self._protocol, self._cycle = protocol, cycle
+        self._head, self._repeat = head, repeat
+
+    async def __call__(self, *_: Any) -> None:
+        cycle, waiting = self._cycle, [self._head]
+        try:
+            for piece in self._repeat.pieces:
+                if isinstance(piece, bytes):
+                    waiting.append(piece)
+                    continue
+                cycle.expected_content_length = piece.length
+                message = {"files": [piece], "count": piece.length}
+                await self._protocol.send_files(cycle, message, b"".join(waiting))
+                waiting = []
+            body = b"".join(waiting)
+            cycle.expected_content_length = len(body)
+            await cycle.send({"type": "http.response.body", "body": body, "more_body": False})
+        finally:
+            self._repeat.end()
+
+
 class _Held:
     """In the place of a transport: what is to be written, and whether the connection is to be closed behind it."""
 
@@ -222,92 +348,6 @@ class _Held:
         held = b"".join(self.written)
         self.written.clear()
         return held
-
-
-class _Socket:
-    """The socket below a transport, between two writes of the transport; for one sender at a time.
-
-    A twin of it, since the event loop lets nobody but the transport wait for its own descriptor.
-    """
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        original = transport.get_extra_info("socket")
-        self._twin = socket.socket(original.family, original.type, original.proto, fileno=os.dup(original.fileno()))
-        self._twin.setblocking(False)
-        self._waiting: asyncio.Future[None] | None = None
-        self._is_closed = False
-        self._in_a_row = 0  # bytes sent without letting others have their turn
-
-    async def flush(self) -> None:
-        """Wait until the transport has written what it was given."""
-        if self._transport.get_write_buffer_size():
-            await asyncio.sleep(0)
-        while self._transport.get_write_buffer_size() and not self._transport.is_closing():
-            await self._writable()
-            await asyncio.sleep(0)
-
-    async def send(self, data: bytes) -> None:
-        """More follows at once: the system may wait for it before it sends a segment that is not full."""
-        while data and not self._transport.is_closing():
-            try:
-                sent = self._twin.send(data, _MORE)
-            except BlockingIOError:
-                await self._writable()
-            except (BrokenPipeError, ConnectionResetError):
-                self._transport.abort()
-            else:
-                data = data[sent:]
-
-    async def send_file(self, descriptor: int, offset: int, count: int) -> int:
-        """Where the bytes end that were sent. Raises OSError."""
-        end = offset + count
-        while offset < end and not self._transport.is_closing():
-            try:
-                sent = os.sendfile(self._twin.fileno(), descriptor, offset, end - offset)
-            except BlockingIOError:
-                await self._writable()
-                continue
-            except (BrokenPipeError, ConnectionResetError):  # as when writing: the transport finds out by itself
-                self._transport.abort()
-                break
-            if not sent:
-                raise OSError("a file that is being sent ends too early")
-            offset += sent
-            self._in_a_row += sent
-        if self._in_a_row >= _WINDOW:
-            self._in_a_row = 0
-            await asyncio.sleep(0)
-        return end
-
-    async def _writable(self) -> None:
-        if self._is_closed:
-            return
-        self._in_a_row = 0
-        loop = asyncio.get_running_loop()
-        self._waiting = waiting = loop.create_future()
-        loop.add_writer(self._twin, _wake, waiting)
-        try:
-            await waiting
-        finally:
-            if not self._is_closed:
-                loop.remove_writer(self._twin)
-            self._waiting = None
-
-    def close(self) -> None:
-        """Nobody waits any more, and nothing is sent: the transport is closing."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if self._waiting is not None:
-            asyncio.get_running_loop().remove_writer(self._twin)
-            _wake(self._waiting)
-        self._twin.close()
-
-
-def _wake(waiting: "asyncio.Future[None]") -> None:
-    if not waiting.done():
-        waiting.set_result(None)
 
 
 def _bring_into_memory(descriptor: int, offset: int, count: int) -> None:

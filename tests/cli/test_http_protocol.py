@@ -1,21 +1,19 @@
 """Parts of files through a real server and real sockets, to clients that are slow, that leave, that ask for more at once."""
 
 import asyncio
-import contextlib
 import os
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 import uvloop
 
-from app.blobs.files import SEND_FILES, FileSlice, OpenFile
+from app.asgi_extensions import SEND_FILES
+from app.blobs.files import FileSlice, OpenFile
 from app.cli import http_protocol
-from app.cli.http_protocol import HttpProtocol
+from tests.support.sockets import connected, read_answer, serving, until
 
 MIB = 1024 * 1024
 Send = Callable[[Any], Any]
@@ -88,12 +86,6 @@ class Application:
             self.running -= 1
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in the kernel
-            await asyncio.sleep(0.001)
-
-
 @pytest.fixture
 async def application(tmp_path: Path) -> AsyncIterator[Application]:
     path = tmp_path / "data"
@@ -105,53 +97,11 @@ async def application(tmp_path: Path) -> AsyncIterator[Application]:
 
 @pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
 async def port(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[int]:
-    """Of a server in a thread, on uvloop as in production: its transports have other manners than those of asyncio."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(application, http=HttpProtocol, lifespan="off", log_config=None))
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(server.serve(sockets=[listener]))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    await until(lambda: server.started)
-    yield listener.getsockname()[1]
-    server.should_exit = server.force_exit = True
-    await asyncio.to_thread(thread.join)
-    listener.close()
-
-
-@contextlib.asynccontextmanager
-async def connected(port: int, *, buffer: int = 0) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    one = socket.socket()
-    if buffer:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    one.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", port))
-    reader, writer = await asyncio.open_connection(sock=one, limit=2**16)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
+    async with serving(application, request.param) as number:
+        yield number
 
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-async def read_answer(reader: asyncio.StreamReader) -> bytes:
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    if b"transfer-encoding: chunked" not in head:
-        return await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
-    body = b""
-    while size := int(await reader.readline(), 16):
-        body += await reader.readexactly(size)
-        assert await reader.readexactly(2) == b"\r\n"
-    assert await reader.readline() == b"\r\n"
-    return body
 
 
 def descriptors() -> set[str]:

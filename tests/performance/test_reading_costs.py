@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from imagecodecs import jpeg2k_encode
 
-from app.blobs.files import SEND_FILES
+from app.asgi_extensions import SEND_FILES
 from app.blobs.local import OPEN_AT_ONCE
 from app.db import prepared_json
 from app.db.prepared_json import metadata_from_row
