@@ -49,12 +49,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._left:
-            if self._is_idle() and self._answers_again(data):
-                return
-            is_first, self._begun = not self._is_within, 0
-            super().data_received(data)
-            if is_first and self._begun == 1 and not self._is_within and len(data) <= LONGEST:
-                self._asked = self.cycle, data
+            if len(data) > LONGEST:
+                super().data_received(data)
+            elif not (self._is_idle() and self._answers_again(data)):
+                is_first, self._begun = not self._is_within, 0
+                super().data_received(data)
+                if is_first and self._begun == 1 and not self._is_within:
+                    self._asked = self.cycle, data
             return
         self._unset_keepalive_if_required()
         if len(data) < self._left:
