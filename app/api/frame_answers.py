@@ -53,7 +53,9 @@ class FrameAnswers:
     def __init__(self) -> None:
         self._kept: OrderedDict[Words, _Kept] = OrderedDict()
         self._asked = [0] * _ASKED  # hashes of words, each in its place
-        self._turn: tuple[int | None] | None = None
+        # Requests are read while the event loop polls, and planned in its next turn: a number that was asked for in between says
+        # nothing about what is read behind it.
+        self._planning, self._reading = _Turn(), _Turn()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -64,7 +66,9 @@ class FrameAnswers:
         if kept is None:
             return None
         self._kept.move_to_end(words)
-        number = self._change_number(archive.db)  # first: what changes during the look-up is seen the next time
+        number = self._planning.change_number(
+            archive.db
+        )  # first: what changes during the look-up is seen the next time
         if number is None or number != kept.change_number:
             if await locate_instance(archive.db, kept.location.ref) != kept.location:
                 return None  # what is planned now takes its place
@@ -91,7 +95,7 @@ class FrameAnswers:
 
     def _at_once(self, kept: _Kept, archive: Archive) -> Pieces | None:
         """The same answer once more, where that can be known and the frame be had without waiting. Raises Unavailable."""
-        number = self._change_number(archive.db)
+        number = self._reading.change_number(archive.db)
         if number is None or number != kept.change_number:
             return None
         frame = archive.blobs.at_hand(kept.location.blob_key, *kept.place, as_file=kept.passes_file)
@@ -100,15 +104,31 @@ class FrameAnswers:
         before, behind = kept.answer.pieces
         return [before, frame, behind]
 
-    def _change_number(self, db: Database) -> int | None:
-        """Asked for once in a turn of the event loop: all requests that it meets were there before the turn began."""
-        if self._turn is None:
-            self._turn = (change_number(db),)
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        return self._turn[0]
 
-    def _end_turn(self) -> None:
-        self._turn = None
+class _Turn:
+    """Of the event loop: all requests that it meets were there before it began, so that the database is asked for all at once.
+
+    But uvloop, where over a thousand connections have something for it, goes on with what has arrived since; its clock, which
+    counts milliseconds, tells of that.
+    """
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._asked: float | None = None  # by the loop's clock
+
+    def change_number(self, db: Database) -> int | None:
+        """None where there is none. Raises Unavailable."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._asked != now:
+            if self._asked is None:
+                loop.call_soon(self._end)
+            self._number = change_number(db)
+            self._asked = now
+        return self._number
+
+    def _end(self) -> None:
+        self._asked = None
 
 
 def words_of(scope: Scope) -> Words:

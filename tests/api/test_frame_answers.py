@@ -1,6 +1,7 @@
 """Frames that are asked for again and again: quicker, and never other than what is stored now, whoever changed that."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -89,6 +90,35 @@ async def test_what_another_process_deletes_is_gone_at_once(
     assert (await other_process.delete(url)).status_code == 204
     assert (await get(client, url)).status_code == 410
     assert (await get(client, url)).status_code == 410
+
+
+async def test_what_is_read_while_others_are_planned_asks_for_itself(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """The server gives answers again while it reads: what was found out before, in the same turn of the loop, may be old."""
+    data, frame = image(16)
+    url = await store(client, data)
+    await asked_often(client, url)
+    door = app.state.door
+    ((words, kept),) = door.frame_answers._kept.items()
+    answer = await door.frame_answers.again(words, door.archive)
+    if door.archive.db.dialect != "sqlite":
+        assert answer.again is None
+        return
+    assert frame in b"".join(answer.again())
+    change = sqlite3.connect(str(door.archive.db.engine.url.database), isolation_level=None)
+
+    def planned() -> None:
+        with pytest.raises(StopIteration):  # it waits for nothing
+            door.frame_answers.again(words, door.archive).send(None)
+
+    await asyncio.sleep(0)
+    planned()
+    change.execute("CREATE TABLE unrelated (value)")
+    assert answer.again() is None
+    await asyncio.sleep(0)
+    planned()
+    assert frame in b"".join(answer.again())
+    change.close()
+    assert kept.change_number is not None
 
 
 @SIDES

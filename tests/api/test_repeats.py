@@ -9,6 +9,7 @@ import pytest
 import uvloop
 from fastapi import FastAPI
 
+from app.api import frame_answers
 from app.api.frame_answers import FrameAnswers
 from app.errors import Unavailable
 from app.main import create_app
@@ -195,11 +196,11 @@ async def test_a_database_that_cannot_be_read(
     """What fails is told in the usual way."""
     path, _ = await stored(port, 16)
     await asked_often(port, path)
-    answers, number = application.state.door.frame_answers, asked.number
+    number = asked.number
 
     def fails(_: object) -> int:
         raise Unavailable("the database is gone")
 
-    monkeypatch.setattr(answers, "_change_number", fails)
+    monkeypatch.setattr(frame_answers, "change_number", fails)
     assert {status for status, _, _ in await asked_often(port, path, 3)} == {503}
     assert asked.number == number + 3
