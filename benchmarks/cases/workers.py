@@ -80,5 +80,10 @@ def _work_at(lab: Lab, server: Server) -> dict[str, Callable[[], Work]]:
 
 
 CASES = [
-    Case("workers", "GANTRY_WORKERS 1 and 2: 4 KiB frames in new words, pages of 100, small uploads", "1.6x; no errors", _workers)
+    Case(
+        "workers",
+        "GANTRY_WORKERS 1 and 2: 4 KiB frames in new words, pages of 100, small uploads",
+        "1.6x; no errors",
+        _workers,
+    )
 ]
