@@ -4,9 +4,13 @@ Logs are structured (structlog): a line of text on a terminal, a JSON object per
 UIDs, never patients. Metrics are Prometheus counters and histograms, served by `/metrics`.
 """
 
+import asyncio
 import logging
 import sys
-from datetime import UTC, datetime
+import time
+from functools import lru_cache
+from select import PIPE_BUF
+from typing import ClassVar
 
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -39,10 +43,12 @@ INSTANCES_STORED = Counter(
 
 
 class _RequestLog:
-    """Whether and how the lines of `log_request` are written."""
+    """Whether and how the lines of `log_request` are written; those that wait for the end of a turn of the event loop."""
 
     wanted = False
     as_json = False
+    waiting: ClassVar[list[str]] = []
+    loop: ClassVar[asyncio.AbstractEventLoop | None] = None
 
 
 def log_request(method: str, path: str, status: int, sent: int, milliseconds: float, request_id: str) -> None:
@@ -53,7 +59,8 @@ def log_request(method: str, path: str, status: int, sent: int, milliseconds: fl
     """
     if not _RequestLog.wanted:
         return
-    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    now = time.time()
+    stamp = f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"
     if _RequestLog.as_json:
         fields = {
             "method": method,
@@ -64,16 +71,46 @@ def log_request(method: str, path: str, status: int, sent: int, milliseconds: fl
             "event": "request",
             "request_id": request_id,
             "level": "info",
-            "timestamp": now,
+            "timestamp": stamp,
         }
         # A path may hold what is no text: it is told as far as it is.
         line = orjson.dumps({**fields, "path": path.encode("utf-8", "replace").decode()}).decode()
     else:
         line = (
-            f"{now} [info     ] request                        bytes={sent} method={method} milliseconds={milliseconds:.2f} "
+            f"{stamp} [info     ] request                        bytes={sent} method={method} milliseconds={milliseconds:.2f} "
             f"path={path!r} request_id={request_id!r} status={status}"
         )
-    sys.stderr.write(line + "\n")
+    _write_soon(line + "\n")
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _write_soon(line: str) -> None:
+    """With those of the same turn of the event loop: a system call for each takes as long as all else that is done for a line."""
+    _RequestLog.waiting.append(line)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        _write_waiting()
+        return
+    if _RequestLog.loop is not loop:
+        _RequestLog.loop = loop
+        loop.call_soon(_write_waiting)
+
+
+def _write_waiting() -> None:
+    """In parts that a pipe takes whole: lines of several processes that share one do not mix."""
+    lines, _RequestLog.waiting, _RequestLog.loop = _RequestLog.waiting, [], None
+    text = ""
+    for line in lines:
+        if len(text) + len(line) > PIPE_BUF:
+            sys.stderr.write(text)
+            text = ""
+        text += line
+    sys.stderr.write(text)
 
 
 def configure_logging(*, as_json: bool, level: str) -> None:

@@ -1,15 +1,19 @@
 """What every answer has in common: ids, methods, reports, health, metrics."""
 
+import asyncio
+import io
 import json
 import logging
 import re
+import select
+import sys
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from app.errors import BlobNotFound, BlobStoreUnavailable, DatabaseUnavailable
-from app.observability import configure_logging
+from app.observability import configure_logging, log_request
 from tests.support.dicom_bytes import make_instance
 
 UNKNOWN = "/dicomweb/studies/1.2.3"
@@ -115,6 +119,7 @@ async def test_each_request_has_one_line_in_the_log(
     configure_logging(as_json=as_json, level="info")
     try:
         await client.get("/dicomweb/studies/1.2%0A%ED%A0%80", headers={"x-request-id": "the-id"})
+        await asyncio.sleep(0)  # lines are written at the end of a turn of the loop
     finally:
         configure_logging(as_json=False, level="warning")
     lines = [line for line in capsys.readouterr().err.splitlines() if "the-id" in line]
@@ -126,6 +131,36 @@ async def test_each_request_has_one_line_in_the_log(
     else:
         assert " request " in lines[0]
         assert "status=400" in lines[0]
+
+
+async def test_lines_of_requests_go_out_together_in_parts_that_a_pipe_takes_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    configure_logging(as_json=False, level="info")
+    monkeypatch.setattr(sys, "stderr", Pipe())
+    try:
+        for number in range(100):
+            log_request("GET", f"/{'x' * number}", 200, 10, 1.5, f"id-{number}")
+        assert not written
+        await asyncio.sleep(0)
+        assert 1 < len(written) < 20
+        assert max(map(len, written)) <= select.PIPE_BUF
+        assert all(text.endswith("\n") for text in written)
+        lines = "".join(written).splitlines()
+        assert [re.search(r"id-(\d+)", line)[1] for line in lines] == [str(number) for number in range(100)]
+        assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z \[info", line) for line in lines)
+        written.clear()
+        await asyncio.to_thread(log_request, "GET", "/", 200, 10, 1.5, "of no event loop")
+        assert len(written) == 1
+    finally:
+        configure_logging(as_json=False, level="warning")
 
 
 def test_the_server_makes_no_line_of_its_own_for_a_request() -> None:
