@@ -1,7 +1,9 @@
 """Answers that a server gives again by itself, on bare connections: to whom, when, and when not."""
 
 import asyncio
+import itertools
 import os
+import random
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -45,7 +47,7 @@ class Application:
         await asyncio.sleep(self.slow)
         body = b"asked %05d" % self.asked
         length = len(body) + (self.file.length if self.file else self.filling)
-        self.headers = [(b"x-constant", b"yes"), (b"content-length", b"%d" % length)]
+        self.headers = [(b"x-path", scope["path"].encode()), (b"content-length", b"%d" % length)]
         headers = [*self.headers, (b"x-number", b"0")]
         await send({"type": "http.response.start", "status": self.status, "headers": headers, AGAIN: Offer(self)})
         body += b"-" * (length - len(body))
@@ -114,7 +116,7 @@ async def test_what_the_head_says(application: Application, port: int) -> None:
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
         assert first == b"HTTP/1.1 200 OK"
         names = [line.split(b": ")[0] for line in lines if line]
-        assert names == [b"x-constant", b"content-length", b"date", b"x-number"]
+        assert names == [b"x-path", b"content-length", b"date", b"x-number"]
         assert b"x-number: 1" in lines
 
 
@@ -199,6 +201,43 @@ async def test_a_request_behind_one_that_is_being_answered(application: Applicat
         await until(lambda: application.asked == 2)
         writer.write(REQUEST)
         assert [await read_answer(reader) for _ in range(2)] == [b"asked 00002", b"asked 00003"]
+
+
+KINDS = [
+    b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST /c HTTP/1.1\r\nHost: x\r\nContent-Length: 56\r\n\r\n" + REQUEST * 2,
+    b"POST /d HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n" + REQUEST + b"\r\n0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_any_requests_in_any_pieces(application: Application, port: int, seed: int) -> None:
+    """Each is answered, in their order, whatever of it arrives at once."""
+    chance = random.Random(seed)
+    for _ in range(6):
+        sent = chance.choices(KINDS, k=30)
+        async with connected(port) as (reader, writer):
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream = b"".join(sent)
+            ends = [len(b"".join(sent[:number])) for number in range(1, 31)]
+            cuts = sorted({*chance.sample(ends, 20), *chance.sample(range(len(stream)), 6), len(stream)})
+            answers = asyncio.create_task(_paths(reader, len(sent)))
+            for start, end in itertools.pairwise([0, *cuts]):
+                writer.write(stream[start:end])
+                await asyncio.sleep(chance.choice([0, 0.001]))
+            assert await answers == [request.split(b" ")[1] for request in sent]
+    await until(lambda: application.given == application.ended)
+    assert application.given > 0
+
+
+async def _paths(reader: asyncio.StreamReader, count: int) -> list[bytes]:
+    found = []
+    for _ in range(count):
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(11)
+        found.append(head.split(b"x-path: ")[1].split(b"\r\n")[0])
+    return found
 
 
 async def test_a_client_that_does_not_read(application: Application, port: int) -> None:
