@@ -185,6 +185,17 @@ async def test_the_bytes_of_a_request_within_another_are_none(application: Appli
     assert application.given == 0
 
 
+async def test_the_bytes_of_a_request_within_the_head_of_another_are_none(application: Application, port: int) -> None:
+    await ask(port, REQUEST)
+    async with connected(port) as (reader, writer):
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        writer.write(b"GET /other HTTP/1.1\r\nX: ")
+        await asyncio.sleep(0.05)
+        writer.write(REQUEST)  # the value of X, and the rest of the head
+        assert await _paths(reader, 1) == [b"/other"]
+    assert application.given == 0
+
+
 async def test_requests_behind_each_other(application: Application, port: int) -> None:
     await ask(port, REQUEST)
     async with connected(port) as (reader, writer):
