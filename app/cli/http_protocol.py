@@ -12,6 +12,9 @@ says so.
 
 The head of an answer goes out with what follows it, in one system call: a client that is woken for the head alone finds nothing
 to do yet.
+
+Requests whose answer may be given again are answered before they are parsed (app.cli.repeated_requests), where they come whole
+and alone and nothing is under way on their connection.
 """
 
 import asyncio
@@ -33,7 +36,7 @@ _JOINED_BYTES = 64 * 1024  # copying so much takes less than another system call
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """With the extension on connections without TLS."""
+    """With the extensions on connections without TLS."""
 
     socket: Socket | None = None
     _left = 0  # bytes of a body that are still to come
@@ -207,7 +210,7 @@ class HttpProtocol(HttpToolsProtocol):
         if cycle.chunked_encoding and not cycle.disconnected:
             self.transport.write(b"\r\n")
 
-    async def _send_file(self, cycle: RequestResponseCycle, sender: "Socket", file: FileSlice) -> None:
+    async def _send_file(self, cycle: RequestResponseCycle, sender: Socket, file: FileSlice) -> None:
         descriptor, offset, end = file.file.descriptor, file.offset, file.offset + file.length
         while offset < end and not cycle.disconnected:
             window = min(WINDOW, end - offset)
