@@ -344,12 +344,14 @@ def _without_headers(self: Offer, of: Application) -> None:
 
 async def test_connections_stay_as_long_as_they_are_used(application: Application) -> None:
     """For longer than the two seconds after which one that nobody uses is closed."""
-    async with serving(application, uvloop.new_event_loop, timeout_keep_alive=2) as port:
-        async with connected(port) as (reader, writer):
-            for path in ("a", "a", "a", "slow", "a", "a", "a", "a"):
-                application.slow = 2.5 if path == "slow" else 0.0
-                writer.write(f"GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-                assert await read_answer(reader)
-                await asyncio.sleep(0.4)
-            async with asyncio.timeout(20):
-                assert await reader.read() == b""
+    async with (
+        serving(application, uvloop.new_event_loop, timeout_keep_alive=2) as port,
+        connected(port) as (reader, writer),
+    ):
+        for path in ("a", "a", "a", "slow", "a", "a", "a", "a"):
+            application.slow = 2.5 if path == "slow" else 0.0
+            writer.write(f"GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert await read_answer(reader)
+            await asyncio.sleep(0.4)
+        async with asyncio.timeout(20):
+            assert await reader.read() == b""
