@@ -13,6 +13,7 @@ from app.api import frame_answers
 from app.api.frame_answers import FrameAnswers
 from app.errors import Unavailable
 from app.main import create_app
+from app.observability import configure_logging
 from app.services.archive import Archive
 from app.settings import Settings
 from tests.support.databases import database_url, postgres_template, sqlite_template
@@ -47,7 +48,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 @pytest.fixture
 def application(database_url: str, tmp_path: Path) -> FastAPI:
-    settings = Settings(data_dir=tmp_path / "data", database_url=database_url, sync=False, log_level="info")
+    settings = Settings(data_dir=tmp_path / "data", database_url=database_url, sync=False, log_level="warning")
     return create_app(settings)
 
 
@@ -125,8 +126,12 @@ async def test_each_is_counted_and_logged(port: int, capsys: pytest.CaptureFixtu
 
     before = await counted()
     capsys.readouterr()
-    answers = await asked_often(port, path, 6)
-    await asyncio.sleep(0.05)
+    configure_logging(as_json=False, level="info")
+    try:
+        answers = await asked_often(port, path, 6)
+        await asyncio.sleep(0.05)
+    finally:
+        configure_logging(as_json=False, level="warning")
     after = await counted()
     assert after[0] - before[0] == 6
     assert after[1] - before[1] == sum(len(body) for _, _, body in answers)
