@@ -19,7 +19,7 @@ from app.blobs.spool import SpoolFile
 from app.blobs.threads import ended, in_thread, settled
 from app.errors import BlobStoreUnavailable
 
-AT_ONCE = 4  # groups under way: while some wait for the disk others are written
+AT_ONCE = 8  # groups under way: while some wait for the disk others are written
 GROUP_FILES = 16
 # A larger file is a group of its own, besides the others: nobody shall wait until it is on the disk.
 LARGE_BYTES = 4 * 1024 * 1024

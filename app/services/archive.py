@@ -13,7 +13,7 @@ from app.services.codec_threads import CodecThreads
 from app.services.derived_cache import DerivedCache
 
 # Instances of a group that is stored together, and groups at once: while one is written others are read, or made rows.
-ARRIVALS = 16, 4
+ARRIVALS = 16, 8
 ROWS = 256  # of a transaction: it holds its locks for some 100 ms
 
 

@@ -1,13 +1,14 @@
 """Store: bytes come in part by part, and are kept for good before anyone is told so.
 
 One `Intake` serves one request. Its parts are read one after another; whole instances gather in a small batch, which is stored
-together with those of other requests (`app.services.store_group`). While a batch is being stored the next one is being received;
-memory is bounded by the two.
+together with those of other requests (`app.services.store_group`). While two batches are being stored the next one is being
+received; memory is bounded by the three.
 """
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, replace
 
 from app.blobs.base import BlobWriter
 from app.blobs.publishing import LARGE_BYTES
@@ -22,8 +23,18 @@ from app.services.store_results import NO_REMARKS, RefusedInstance, Remarks, Sto
 
 BATCH_INSTANCES = 64
 BATCH_BYTES = 8 * 1024 * 1024  # counted as at most WRITER_MEMORY each: larger instances lie in spool files
+BATCHES_AT_ONCE = 2  # of one request: a single one would leave the disk idle while the next is on its way
 BATCH_SECONDS = 30.0  # a slow sender's first instances become rows long before a sweep could take them for stray blobs
 WRITER_MEMORY = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Flush:
+    """A batch that is being stored, where its parts stood in the request, and what is set when they have their results."""
+
+    results: "asyncio.Future[list[StoreResult]]"
+    positions: list[int]
+    done: asyncio.Event
 
 
 @dataclass(slots=True)
@@ -38,8 +49,7 @@ class Intake:
     _batch_started: float = 0.0
     _writer: BlobWriter | None = None
     _failed: Refusal | None = None
-    _flush: "asyncio.Future[list[StoreResult]] | None" = None
-    _positions: list[int] = field(default_factory=list)  # of what is being stored
+    _flushes: deque[_Flush] = field(default_factory=deque)
 
     async def begin(self) -> None:
         """A new part begins."""
@@ -91,7 +101,8 @@ class Intake:
         """Wait until everything accepted is durable. One result per part, in their order. Raises Unavailable."""
         if self._batch:
             await self._start_flush()
-        await self._end_flush()
+        while self._flushes:
+            await self._end_flush()
         results = [result for result in self._results if result is not None]
         down = [one for one in results if isinstance(one, RefusedInstance) and one.transient]
         if down and len(down) == len(results):
@@ -107,24 +118,27 @@ class Intake:
             self._writer = None
         for writer in writers:
             await asyncio.shield(writer.cancel())
-        if self._flush is not None:
-            await asyncio.shield(self._flush)
+        stored = asyncio.gather(*(flush.results for flush in self._flushes), return_exceptions=True)
+        await asyncio.shield(stored)
 
     async def _start_flush(self) -> None:
-        """Give the batch away, as soon as the one before it has been stored."""
-        await self._end_flush()
+        """Give the batch away, as soon as there are not too many before it."""
+        if len(self._flushes) == BATCHES_AT_ONCE:
+            await self._end_flush()
         batch, self._batch, self._batch_bytes = self._batch, [], 0
-        self._positions = [position for position, _ in batch]
-        received = [one for _, one in batch]
+        done, after = asyncio.Event(), self._flushes[-1].done if self._flushes else None
+        received = [replace(one, done=done, after=after) for _, one in batch]
+        results: asyncio.Future[list[StoreResult]]
         if any(one.writer.size > LARGE_BYTES for one in received):  # nobody else shall wait until it is on the disk
-            self._flush = asyncio.ensure_future(store_group(self.archive, received))
+            results = asyncio.ensure_future(store_group(self.archive, received))
         else:
-            self._flush = self.archive.arrivals.put(store_group, self.archive, received)
+            results = self.archive.arrivals.put(store_group, self.archive, received)
+        self._flushes.append(_Flush(results, [position for position, _ in batch], done))
 
     async def _end_flush(self) -> None:
-        if self._flush is None:
-            return
-        results = await asyncio.shield(self._flush)
-        self._flush = None
-        for position, result in zip(self._positions, results, strict=True):
+        """The oldest."""
+        flush = self._flushes[0]
+        results = await asyncio.shield(flush.results)
+        self._flushes.popleft()
+        for position, result in zip(flush.positions, results, strict=True):
             self._results[position] = result

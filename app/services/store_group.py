@@ -33,11 +33,18 @@ INLINE_PARSE_BYTES = 1024 * 1024  # larger files may have headers that take long
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A whole part that nobody has looked at yet; `study` is what its request is confined to, None for any."""
+    """A whole part that nobody has looked at yet.
+
+    study  what its request is confined to, None for any
+    done   set when it, and all of its batch, has its result
+    after  that of the batch before it in its request: of two parts with one SOP Instance UID the later one is the later instance
+    """
 
     writer: BlobWriter
     remarks: Remarks
     study: StudyRef | None = None
+    done: asyncio.Event | None = None
+    after: asyncio.Event | None = None
 
 
 @dataclass(slots=True)
@@ -61,7 +68,12 @@ class _Candidate:
 
 async def store_group(archive: Archive, group: Sequence[Received]) -> list[StoreResult]:
     """A result for each, in their order; every writer has ended on return. What is wrong with one is told of that one alone."""
-    return await _StoreGroup(archive, group).store()
+    try:
+        return await _StoreGroup(archive, group).store()
+    finally:
+        for received in group:
+            if received.done is not None:
+                received.done.set()
 
 
 class _StoreGroup:
@@ -170,6 +182,7 @@ class _StoreGroup:
     async def _insert_rows(self, candidates: list[_Candidate]) -> None:
         """A failure here leaves the blobs: whether the rows were committed is not known, so only a sweep may judge."""
         archive = self._archive
+        await self._await_batches_before()
         manner = _RowManner(archive.db, archive.duplicates, archive.retention)
         records = [
             InstanceRecord(c.ref, c.sop_class_uid, c.parsed, c.blob_key, c.writer.size, c.digest) for c in candidates
@@ -195,6 +208,13 @@ class _StoreGroup:
                     remarks=one.remarks,
                 )
         await self._tidy(results)
+
+    async def _await_batches_before(self) -> None:
+        """Those of other groups, which began before this one and wait for none that began later."""
+        own = {received.done for received in self._group}
+        for received in self._group:
+            if received.after is not None and received.after not in own:
+                await received.after.wait()
 
     def _fail_insert(self, candidate: _Candidate, error: BaseException) -> None:
         if not isinstance(error, Exception):

@@ -13,12 +13,15 @@ from app.db.engine import Database
 from app.db.group_queue import GroupQueue
 from app.db.ingest import IngestResult, ingest
 from app.db.inventory import counts
+from app.db.locate import locate_instance
 from app.dicom import store_status
 from app.dicom.instance import InstanceRecord
+from app.dicom.references import InstanceRef
 from app.errors import BlobStoreUnavailable
 from app.services import store, store_group
 from app.services.archive import ARRIVALS, Archive
-from app.services.store_results import RefusedInstance, StoredInstance
+from app.services.store import Intake
+from app.services.store_results import RefusedInstance, StoredInstance, StoreResult
 from tests.services.uploads import files_of, upload
 from tests.support.dicom_bytes import make_instance, new_uid
 
@@ -109,6 +112,59 @@ async def test_one_that_cannot_be_examined_harms_no_other(
     assert refused.transient == isinstance(error, BlobStoreUnavailable)
     assert isinstance(stored, StoredInstance)
     assert len(files_of(archive)) == 1
+
+
+async def test_batches_of_a_request_are_stored_side_by_side_and_in_their_order(
+    archive: Archive, groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two parts with one SOP Instance UID the later one stays, even where its bytes are durable first."""
+    monkeypatch.setattr(store, "BATCH_INSTANCES", 1)
+    uids = {"study": new_uid(), "series": new_uid(), "sop": new_uid()}
+    first, second = (make_instance(**uids, pixel_bytes=bytes([grey]) * 16) for grey in range(2))
+    is_durable, commit, order = asyncio.Event(), local._LocalWriter.commit, []
+
+    async def in_another_order(self: Any, key: Any) -> None:
+        place = [first, second].index(bytes(await self.contents()))
+        if place == 0:
+            await asyncio.wait_for(is_durable.wait(), 10)
+        await commit(self, key)
+        order.append(place)
+        if place == 1:
+            is_durable.set()
+
+    monkeypatch.setattr(local._LocalWriter, "commit", in_another_order)
+    intake = Intake(archive)
+    for data in (first, second):
+        await intake.begin()
+        await intake.write(data)
+        await intake.end()
+        await asyncio.sleep(0.01)
+    results = await intake.finish()
+    assert groups == [1, 1]
+    assert order == [1, 0]
+    assert all(isinstance(result, StoredInstance) and result.changed for result in results)
+    location = await locate_instance(archive.db, InstanceRef(*uids.values()))
+    assert location.digest == hashlib.sha256(second).hexdigest()
+
+
+async def test_no_batch_waits_for_ever(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of one request in one group, in several, and large ones beside them."""
+    monkeypatch.setattr(store, "BATCH_INSTANCES", 1)
+    monkeypatch.setattr(store, "LARGE_BYTES", 10_000)
+
+    async def request(number: int) -> list[StoreResult]:
+        intake = Intake(archive)
+        for part in range(6):
+            await intake.begin()
+            await intake.write(make_instance(rows=128 if part == number % 7 else 4, columns=128))
+            await intake.end()
+            if (part + number) % 3 == 0:
+                await asyncio.sleep(0.001)
+        return await intake.finish()
+
+    answers = await asyncio.wait_for(asyncio.gather(*map(request, range(14))), 60)
+    assert all(isinstance(result, StoredInstance) for answer in answers for result in answer)
+    assert (await counts(archive.db))[2] == 14 * 6
 
 
 async def test_a_large_instance_keeps_nobody_waiting(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
