@@ -12,7 +12,7 @@ Answers that the server gives again by itself
     a `Repeatable` of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from app.blobs.files import FileSlice
@@ -23,7 +23,7 @@ AGAIN = "gantry.again"
 Pieces = Sequence[bytes | FileSlice]
 # What an endpoint offers: the body, as long as before; None if it must be asked. Waits for nothing.
 Again = Callable[[], Pieces | None]
-RawHeaders = list[tuple[bytes, bytes]]
+RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 class Repeat(Protocol):

@@ -66,9 +66,8 @@ class FrameAnswers:
         if kept is None:
             return None
         self._kept.move_to_end(words)
-        number = self._planning.change_number(
-            archive.db
-        )  # first: what changes during the look-up is seen the next time
+        # First: what changes during the look-up is seen the next time.
+        number = self._planning.change_number(archive.db)
         if number is None or number != kept.change_number:
             if await locate_instance(archive.db, kept.location.ref) != kept.location:
                 return None  # what is planned now takes its place

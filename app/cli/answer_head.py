@@ -1,15 +1,12 @@
 """The head of an answer as it goes out. uvicorn's own way of writing one takes a tenth of the time that a frame takes in all."""
 
-from collections.abc import Iterable
-
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from app.asgi_extensions import RawHeaders
 
 # RFC 9110 5.5: what a field value may hold.
 _ALLOWED = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _DECISIVE = frozenset((b"connection", b"transfer-encoding"))
-
-
-RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 def head_of(status: int, headers: RawHeaders) -> tuple[bytes, int] | None:

@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 
-from app.asgi_extensions import Repeat, Repeatable
-from app.cli.answer_head import RawHeaders, head_of, lines_of
+from app.asgi_extensions import RawHeaders, Repeat, Repeatable
+from app.cli.answer_head import head_of, lines_of
 
 MOST = 2000  # requests, of some 3 kB with what is kept for their answers
 LONGEST = 2000  # bytes of a request that is kept
