@@ -1,9 +1,9 @@
 """Answers with one frame, kept as planned: who asks for a frame in the same words gets it without planning it once more.
 
 Choosing the representation, finding the frame and preparing the heads takes as long as all else that is done for a frame. What
-is kept are heads and places, never pixels, once a frame has been asked for twice. An answer is given again only if the instance
-is still stored as it was: on SQLite the database says whether anything has changed, by whatever process; where something has,
-and on PostgreSQL, the instance is looked up.
+is kept, once a frame has been asked for twice, are heads and places, and of small frames the answer itself: what a blob holds
+never changes. An answer is given again only if the instance is still stored as it was: on SQLite the database says whether
+anything has changed, by whatever process; where something has, and on PostgreSQL, the instance is looked up.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from starlette.types import Scope
 
 from app.api.responses import PiecesBody
 from app.asgi_extensions import Pieces
-from app.blobs.files import FileSlice
 from app.db.engine import Database
 from app.db.locate import InstanceLocation, locate_instance
 from app.db.point_query import change_number
@@ -24,7 +23,8 @@ from app.dicomweb.urls import HEADERS_OF_THE_BASE
 from app.services.archive import Archive
 from app.services.frames import FrameDelivery, single_range
 
-MOST = 2000  # answers, of some 3 kB
+MOST = 2000  # answers, of some 3 kB and a small frame
+SMALL = 8 * 1024  # bytes of a frame: reading it takes longer than keeping it takes room
 _LONGEST = 2000  # characters of what was asked
 _ASKED = 4096  # requests of which it is remembered that they were made
 # Conditions and ranges are not among them: a message of several parts knows none.
@@ -35,7 +35,7 @@ Words = tuple[str | bytes | int | tuple[bytes, bytes] | None, ...]
 
 @dataclass(slots=True)
 class _Kept:
-    """answer         what goes out before and behind the frame
+    """answer         all of it, or what goes out before and behind the frame
     passes_file    the frame goes out as a part of its file
     change_number  of the database when the instance was last seen in it
     """
@@ -72,10 +72,8 @@ class FrameAnswers:
             if await locate_instance(archive.db, kept.location.ref) != kept.location:
                 return None  # what is planned now takes its place
             kept.change_number = number
-        before, behind = kept.answer.pieces
-        frame = await _frame(archive, kept)
         again = None if number is None else partial(self._at_once, kept, archive)
-        return kept.answer.with_pieces([before, frame, behind], again)
+        return kept.answer.with_pieces(await _pieces(archive, kept), again)
 
     def keep(self, words: Words, delivery: FrameDelivery, answer: Response) -> None:
         """Nothing happens the first time, and with answers of other kinds."""
@@ -86,9 +84,10 @@ class FrameAnswers:
         place = single_range(delivery)
         if place is None or not isinstance(answer, PiecesBody) or len(answer.pieces) != 3 or len(str(words)) > _LONGEST:
             return
-        before, frame, behind = answer.pieces
-        around = answer.with_pieces([before, behind])  # not the frame: it would keep its file open
-        self._kept[words] = _Kept(around, delivery.location, place, isinstance(frame, FileSlice))
+        texts = [piece for piece in answer.pieces if isinstance(piece, bytes)]  # a part of a file would keep it open
+        is_small = len(texts) == 3 and len(texts[1]) <= SMALL
+        kept = answer.with_pieces([b"".join(texts)] if is_small else [texts[0], texts[-1]])
+        self._kept[words] = _Kept(kept, delivery.location, place, passes_file=len(texts) == 2)
         if len(self._kept) > MOST:
             self._kept.popitem(last=False)
 
@@ -97,6 +96,8 @@ class FrameAnswers:
         number = self._reading.change_number(archive.db)
         if number is None or number != kept.change_number:
             return None
+        if len(kept.answer.pieces) == 1:
+            return kept.answer.pieces
         frame = archive.blobs.at_hand(kept.location.blob_key, *kept.place, as_file=kept.passes_file)
         if frame is None:
             return None
@@ -136,8 +137,11 @@ def words_of(scope: Scope) -> Words:
     return scope["path"], scope["query_string"], scope["scheme"], *(scope.get("server") or ()), *deciding
 
 
-async def _frame(archive: Archive, kept: _Kept) -> bytes | FileSlice:
+async def _pieces(archive: Archive, kept: _Kept) -> Pieces:
+    if len(kept.answer.pieces) == 1:
+        return kept.answer.pieces
+    before, behind = kept.answer.pieces
     key = kept.location.blob_key
     if kept.passes_file and (slices := await archive.blobs.slices(key, [kept.place])):
-        return slices[0]
-    return await archive.blobs.get_range(key, *kept.place)
+        return [before, slices[0], behind]
+    return [before, await archive.blobs.get_range(key, *kept.place), behind]

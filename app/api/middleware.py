@@ -9,12 +9,11 @@ import os
 import time
 
 import structlog
-from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.status_reports import status_report
 from app.asgi_extensions import AGAIN, SEND_FILES, Again, Pieces, RawHeaders, Repeat
-from app.observability import REQUEST_SECONDS, RESPONSE_BYTES, log, log_request
+from app.observability import REQUESTS, log, log_request
 
 MAX_REQUEST_ID = 128
 
@@ -28,7 +27,6 @@ class RequestContext:
         # Unique among the processes that share a log; 64 random bits of each, then a number.
         self._process = os.urandom(8).hex()
         self._numbers = itertools.count(1)
-        self._metrics: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -38,7 +36,13 @@ class RequestContext:
         given_id, has_origin = _read_headers(scope)
         request_id = given_id or self.new_id()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        status, sent = 0, 0
+        status, received, sent = 0, 0, 0
+
+        async def listen() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
 
         async def observe(message: Message) -> None:
             nonlocal status, sent
@@ -63,7 +67,7 @@ class RequestContext:
             await send(message)
 
         try:
-            await self.app(scope, receive, observe)
+            await self.app(scope, listen, observe)
         except Exception:
             log.exception("request.failed", method=scope["method"], path=scope["path"], status=status)
             if status:
@@ -73,23 +77,16 @@ class RequestContext:
             )
         finally:
             seconds = time.perf_counter() - started
-            self.tell(_words(scope), status, sent, seconds, request_id)
+            self.tell(_words(scope), status, seconds, received, sent, request_id)
 
     def new_id(self) -> str:
         return f"{self._process}{next(self._numbers):016x}"
 
-    def tell(self, words: "_Words", status: int, sent: int, seconds: float, request_id: str) -> None:
+    @staticmethod
+    def tell(words: "_Words", status: int, seconds: float, received: int, sent: int, request_id: str) -> None:
         transaction, method, path = words
-        self._count(transaction, status, seconds, sent)
+        REQUESTS.count(transaction, status, seconds=seconds, received=received, sent=sent)
         log_request(method, path, status, sent, seconds * 1000, request_id)
-
-    def _count(self, transaction: str, status: int, seconds: float, sent: int) -> None:
-        metrics = self._metrics.get((transaction, status))
-        if metrics is None:
-            metrics = REQUEST_SECONDS.labels(transaction, str(status)), RESPONSE_BYTES.labels(transaction)
-            self._metrics[transaction, status] = metrics
-        metrics[0].observe(seconds)
-        metrics[1].inc(sent)
 
 
 _Words = tuple[str, str, str]
@@ -148,7 +145,7 @@ class _Repeat:
         of, sent = self._of, 0
         for piece in self.pieces:
             sent += len(piece) if isinstance(piece, bytes) else piece.length
-        of.context.tell(of.words, of.status, sent, time.perf_counter() - self._started, self._request_id)
+        of.context.tell(of.words, of.status, time.perf_counter() - self._started, 0, sent, self._request_id)
 
 
 class HeadAsGet:

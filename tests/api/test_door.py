@@ -11,6 +11,7 @@ import sys
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.errors import BlobNotFound, BlobStoreUnavailable, DatabaseUnavailable
 from app.observability import configure_logging, log_request
@@ -197,6 +198,28 @@ async def test_metrics_count_by_transaction(client: httpx.AsyncClient) -> None:
     await client.get("/dicomweb/studies")
     text = (await client.get("/metrics")).text
     assert 'gantry_request_seconds_count{status="200",transaction="search_for_studies"}' in text
+
+
+async def test_a_request_is_counted_with_its_time_and_the_bytes_of_both_bodies(client: httpx.AsyncClient) -> None:
+    async def counted(name: str, **labels: str) -> float:
+        text = (await client.get("/metrics")).text
+        (family,) = [one for one in text_string_to_metric_families(text) if name.startswith(one.name)]
+        wanted = {"transaction": "store_instances", "status": "200", **labels}
+        return sum(one.value for one in family.samples if one.name == name and one.labels == wanted)
+
+    names = ("gantry_request_bytes_total", "gantry_response_bytes_total", "gantry_request_seconds_count")
+    before = [await counted(name) for name in names]
+    body = make_instance()
+    headers = {"content-type": "application/dicom", "accept-encoding": "identity"}
+    answer = await client.post("/dicomweb/studies", content=body, headers=headers)
+    assert answer.status_code == 200
+    after = [await counted(name) for name in names]
+    assert [new - old for old, new in zip(before, after, strict=True)] == [len(body), len(answer.content), 1]
+    # Each bucket holds what took at most so long; nothing takes five minutes.
+    buckets = [await counted("gantry_request_seconds_bucket", le=bound) for bound in ("0.001", "1.0", "300.0", "+Inf")]
+    assert buckets == sorted(buckets)
+    assert buckets[2:] == [after[2], after[2]]
+    assert await counted("gantry_request_seconds_sum") > 0
 
 
 async def test_the_root_says_where_everything_is(client: httpx.AsyncClient) -> None:

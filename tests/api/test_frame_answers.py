@@ -20,8 +20,8 @@ __all__ = ["database_url", "postgres_template", "sqlite_template"]
 
 OCTETS = 'multipart/related; type="application/octet-stream"'
 ANY_SYNTAX = f"{OCTETS}; transfer-syntax=*"
-# Below and above the size from which a frame goes out as a part of its file.
-SIDES = pytest.mark.parametrize("side", [16, 300])
+# Frames whose answers are kept whole, that are read each time, and that go out as parts of their files.
+SIDES = pytest.mark.parametrize("side", [16, 150, 300])
 
 
 @pytest.fixture
