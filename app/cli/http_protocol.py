@@ -1,7 +1,8 @@
 """uvicorn's HTTP protocol with large bodies in mind.
 
 Uploads are handed on in the chunks that they arrived in: uvicorn itself copies each one three times. The parser sees the head of
-such a request; of the body, whose length it has read there, it would only count the bytes.
+such a request; of the body, whose length it has read there, it would only count the bytes. Large ones are read by threads
+(app.cli.uploads).
 
 Downloads know an ASGI extension of ours (app.asgi_extensions): parts of files go from the page cache to the socket. Copying half
 a megabyte into this process and out again costs as much as all else that is done for a frame. A message has several, with what
@@ -24,6 +25,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.asgi_extensions import AGAIN, SEND_FILES, Repeat
@@ -31,6 +33,7 @@ from app.blobs.files import FileSlice, is_in_memory
 from app.cli.answer_head import head_of
 from app.cli.repeated_requests import LONGEST, RepeatedRequests
 from app.cli.sockets import WINDOW, Socket
+from app.cli.uploads import WORTH_IT, Chunks, Upload
 
 _JOINED_BYTES = 64 * 1024  # copying so much takes less than another system call
 
@@ -40,6 +43,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     socket: Socket | None = None
     _left = 0  # bytes of a body that are still to come
+    _upload: Upload | None = None
     _idle_since: float | None = None  # in the event loop's time
     _begun = 0  # messages, in the data that came last
     _is_within = False  # a message: the rest of it is still to come
@@ -47,6 +51,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.flow = FlowControl(self)  # type: ignore[arg-type]  # whoever reads is to pause
         self.access_log = self.access_log and self.config.access_log  # what nobody wants need not be made
         self._repeated: RepeatedRequests = self.app_state.setdefault("gantry.repeated", RepeatedRequests())
 
@@ -59,6 +64,8 @@ class HttpProtocol(HttpToolsProtocol):
                 super().data_received(data)
                 if is_first and self._begun == 1 and not self._is_within:
                     self._asked = self.cycle, data
+            if self._left >= WORTH_IT and self.scheme == "http":
+                self._receive_in_threads()
             return
         self._unset_keepalive_if_required()
         if len(data) < self._left:
@@ -66,11 +73,45 @@ class HttpProtocol(HttpToolsProtocol):
             return
         body, behind = data[: self._left], data[self._left :]
         self.on_body(body)
+        self._end_body()
+        if behind:
+            super().data_received(behind)
+
+    def _receive_in_threads(self) -> None:
+        """The rest of the body; the transport waits meanwhile."""
+        self.transport.pause_reading()
+        try:
+            self._upload = Upload(self.transport, self._left, self._take, self._end_upload)
+        except OSError:  # no descriptor is left: as any other body
+            self.resume_reading()
+            return
+        if self.flow.read_paused:
+            self._upload.pause_reading()
+
+    def _take(self, piece: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self.on_body(piece)
+
+    def _end_upload(self, is_whole: bool) -> None:
+        self._upload = None
+        if not is_whole:
+            self.transport.close()
+            return
+        self._end_body()
+        self.resume_reading()
+
+    def pause_reading(self) -> None:
+        """For flow control: whoever reads pauses."""
+        (self._upload or self.transport).pause_reading()
+
+    def resume_reading(self) -> None:
+        if not (self.flow.read_paused or self.transport.is_closing()):
+            (self._upload or self.transport).resume_reading()
+
+    def _end_body(self) -> None:
         self.parser = httptools.HttpRequestParser(self)  # the old one waits for the body
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
         self.on_message_complete()
-        if behind:
-            super().data_received(behind)
 
     def on_message_begin(self) -> None:
         self._begun += 1
@@ -80,7 +121,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         if self.cycle is not None:
-            self.cycle.body = _Chunks()  # type: ignore[assignment]
+            self.cycle.body = Chunks()  # type: ignore[assignment]
         self._left = 0 if self.parser.should_upgrade() else _length_of_body(self.headers)
 
     def on_body(self, body: bytes) -> None:
@@ -132,6 +173,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task.cancel()
         if self.socket is not None:
             self.socket.close()
+        if self._upload is not None:
+            self._upload.close()
 
     def _is_idle(self) -> bool:
         """Nothing is under way on this connection, in neither direction."""
@@ -227,25 +270,6 @@ def _length_of_body(headers: list[tuple[bytes, bytes]]) -> int:
     return int(framing[0][1])
 
 
-class _Chunks:
-    """In the place of the bytearray that uvicorn gathers a body in until it is asked for: nothing is copied for one chunk."""
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-        self._size = 0
-
-    def __iadd__(self, chunk: bytes) -> "_Chunks":
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-        return self
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __bytes__(self) -> bytes:
-        return b"".join(self._chunks)
-
-
 class _Exchange:
     """The application with `receive` and `send` that know how bodies are kept, heads are held back and files are sent."""
 
@@ -261,7 +285,7 @@ class _Exchange:
 
     async def _receive(self) -> Any:
         message = await self._cycle.receive()
-        self._cycle.body = _Chunks()  # type: ignore[assignment]
+        self._cycle.body = Chunks()  # type: ignore[assignment]
         return message
 
     async def _send(self, message: Any) -> None:

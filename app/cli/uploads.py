@@ -1,0 +1,142 @@
+"""Large bodies of requests, received by threads.
+
+Copying half a megabyte out of the kernel takes the event loop as long as all else that it does for an instance, and needs no lock
+of the interpreter. What the loop gets of a fast client are few large pieces. Of a slow one it takes the little that is there
+itself: a thread costs more.
+"""
+
+import asyncio
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+WORTH_IT = 1024 * 1024  # bytes of a body that are still to come
+PIECE = 1024 * 1024  # bytes that a thread reads at once
+_FEW = 64 * 1024  # bytes that are taken here
+_THREADS = 2  # they never wait for a client
+
+
+class Chunks:
+    """In the place of the bytearray that uvicorn gathers a body in until it is asked for: nothing is copied for one chunk."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def __iadd__(self, chunk: bytes) -> "Chunks":
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        return self
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._chunks)
+
+
+class Upload:
+    """The rest of a body whose length is known, on a connection that nobody else reads meanwhile. For the event loop.
+
+    take  gets what has arrived, in order
+    end   is called once: with True behind the last byte, with False where the client has gone before
+
+    Raises OSError where there is no descriptor left.
+    """
+
+    def __init__(
+        self,
+        transport: Any,
+        length: int,
+        take: Callable[[bytes], None],
+        end: Callable[[bool], None],
+    ) -> None:
+        self._left, self._take, self._end = length, take, end
+        self._loop = asyncio.get_running_loop()
+        # A twin, since the event loop lets nobody but the transport wait for its own descriptor.
+        self._descriptor = os.dup(transport.get_extra_info("socket").fileno())
+        self._is_paused = self._is_waiting = self._is_reading = self._is_over = False
+        self._wait()
+
+    def pause_reading(self) -> None:
+        """What a thread is reading still comes."""
+        self._is_paused = True
+        self._stop_waiting()
+
+    def resume_reading(self) -> None:
+        self._is_paused = False
+        self._wait()
+
+    def close(self) -> None:
+        """Nothing is taken any more."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._stop_waiting()
+        if not self._is_reading:
+            os.close(self._descriptor)
+
+    def _wait(self) -> None:
+        if not (self._is_paused or self._is_waiting or self._is_reading or self._is_over):
+            self._is_waiting = True
+            self._loop.add_reader(self._descriptor, self._look)
+
+    def _stop_waiting(self) -> None:
+        if self._is_waiting:
+            self._is_waiting = False
+            self._loop.remove_reader(self._descriptor)
+
+    def _look(self) -> None:
+        """Something has arrived."""
+        most = min(self._left, _FEW)
+        self._go_on(most, *_read(self._descriptor, most))
+
+    def _come(self, most: int, reading: "asyncio.Future[tuple[list[bytes], bool]]") -> None:
+        """A thread has read."""
+        self._is_reading = False
+        if self._is_over:
+            os.close(self._descriptor)
+        else:
+            self._go_on(most, *reading.result())
+
+    def _go_on(self, most: int, pieces: list[bytes], has_gone: bool) -> None:
+        count = sum(map(len, pieces))
+        self._left -= count
+        for piece in pieces:
+            self._take(piece)
+        if has_gone or not self._left:
+            self.close()
+            self._end(not self._left)
+        elif count < most:
+            self._wait()
+        elif not (self._is_paused or self._is_over):  # there is more
+            self._stop_waiting()
+            self._is_reading = True
+            most = min(self._left, PIECE)
+            reading = self._loop.run_in_executor(_threads(), _read, self._descriptor, most)
+            reading.add_done_callback(lambda done: self._come(most, done))
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Of the process."""
+    return ThreadPoolExecutor(_THREADS, "upload")
+
+
+def _read(descriptor: int, most: int) -> tuple[list[bytes], bool]:
+    """What is there, without waiting; and whether the client has gone."""
+    pieces: list[bytes] = []
+    while most:
+        try:
+            piece = os.read(descriptor, most)
+        except BlockingIOError:
+            return pieces, False
+        except OSError:
+            return pieces, True
+        if not piece:
+            return pieces, True
+        pieces.append(piece)
+        most -= len(piece)
+    return pieces, False
