@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -40,11 +41,12 @@ from app.db.ingest import DuplicatePolicy
 from app.db.migrate import migrate
 from app.dicom.header import ParseLimits
 from app.dicomweb.searchable_attributes import parse_searchable_attributes
-from app.observability import configure_logging, log
+from app.observability import configure_logging, log, registry
 from app.services.archive import Archive, Limits
 from app.services.codec_threads import CodecThreads
 from app.services.derived_cache import DerivedCache
 from app.settings import LogFormat, Settings
+from app.shared_metrics import SharedMetrics
 
 EXPOSED_HEADERS = (
     "Content-Type, Content-Length, Content-Location, Location, Warning, ETag, Last-Modified, Content-Range, "
@@ -114,7 +116,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_archive(settings) as archive:
+        metrics_dir = Path(settings.metrics_dir) if settings.metrics_dir else None
+        app.state.metrics = metrics = SharedMetrics(registry, metrics_dir)
+        async with open_archive(settings) as archive, metrics.told():
             app.state.door = _door(settings, archive)
             log.info("started", version=__version__, data_dir=str(settings.data_dir))
             yield

@@ -16,7 +16,7 @@ from select import PIPE_BUF
 from typing import ClassVar
 
 import orjson
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -32,6 +32,7 @@ finally:
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gantry")
 
+disable_created_metrics()  # type: ignore[no-untyped-call]  # times are not to be added up (app.shared_metrics)
 registry = CollectorRegistry()
 
 # Upper bounds of the histogram, in seconds.

@@ -116,6 +116,10 @@ class Settings(BaseSettings):
         "*", description="Origins that browsers may call from, comma-separated; `*` is any, empty is none."
     )
     log_format: LogFormat = Field(LogFormat.TEXT, description="`text` or `json`.")
+    metrics_dir: str = Field(
+        "",
+        description="Folder in which server processes add up their metrics. Empty: `serve` makes one where it starts several.",
+    )
     log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")
 
     @field_validator("search_empty_status")

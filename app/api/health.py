@@ -1,14 +1,16 @@
 """Whether the server is alive, ready, and how it is doing. Not part of PS3.18; for orchestrators and monitoring."""
 
+import asyncio
+
 from fastapi import APIRouter, Request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
 from app.api.dependencies import door_of
 from app.api.responses import bytes_response
 from app.db.inventory import ping
 from app.errors import BlobNotFound, Unavailable
-from app.observability import registry
+from app.shared_metrics import SharedMetrics
 
 router = APIRouter(tags=["health"])
 
@@ -41,5 +43,6 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", name="metrics")
 async def metrics(request: Request) -> Response:
-    """Prometheus text format."""
-    return bytes_response(generate_latest(registry), CONTENT_TYPE_LATEST)
+    """Prometheus text format, of all server processes together."""
+    shared: SharedMetrics = request.app.state.metrics
+    return bytes_response(await asyncio.to_thread(shared.text), CONTENT_TYPE_LATEST)

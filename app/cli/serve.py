@@ -139,7 +139,7 @@ def _run(settings: Settings, listener: socket.socket) -> NoReturn:
         # Only here: one process alone needs nothing of it.
         from app.cli.workers import run_workers
 
-        run_workers(config, listener, prepare, _announce)
+        run_workers(config, listener, prepare, _announce, metrics_dir=settings.metrics_dir)
         raise typer.Exit(0)
     from app.cli import preloaded  # noqa: F401 - after the socket: what is wrong with that is said at once
 

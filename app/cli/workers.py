@@ -7,7 +7,9 @@ the application nor its libraries.
 """
 
 import multiprocessing
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -20,9 +22,26 @@ _context = multiprocessing.get_context("forkserver")
 
 
 def run_workers(
-    config: uvicorn.Config, listener: Any, prepare: Callable[[], str], announce: Callable[[str], None]
+    config: uvicorn.Config,
+    listener: Any,
+    prepare: Callable[[], str],
+    announce: Callable[[str], None],
+    *,
+    metrics_dir: str,
 ) -> None:
-    """Until a signal comes. `prepare` is run in a process of its own before; what it gives is announced. Raises typer.Exit."""
+    """Until a signal comes. `prepare` is run in a process of its own before; what it gives is announced. Raises typer.Exit.
+
+    metrics_dir  where the workers add up their metrics; "": in a folder that is there as long as they are
+    """
+    if metrics_dir:
+        _run(config, listener, prepare, announce)
+        return
+    with tempfile.TemporaryDirectory(prefix="gantry-metrics-") as folder:
+        os.environ["GANTRY_METRICS_DIR"] = folder
+        _run(config, listener, prepare, announce)
+
+
+def _run(config: uvicorn.Config, listener: Any, prepare: Callable[[], str], announce: Callable[[str], None]) -> None:
     _context.set_forkserver_preload(["app.cli.preloaded"])
     announce(_elsewhere(prepare))
     # The only way to say how workers are started: a name of a private module, whose use a test watches.

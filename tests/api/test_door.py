@@ -93,7 +93,7 @@ async def test_an_error_beyond_the_direct_routes_is_told_in_the_same_way(
     def broken(*_: object) -> None:
         raise RuntimeError("Doe^Jane")
 
-    monkeypatch.setattr("app.api.health.generate_latest", broken)
+    monkeypatch.setattr("app.shared_metrics.SharedMetrics.text", broken)
     answer = await client.get("/metrics", headers={"accept": "application/json"})
     assert answer.status_code == 500
     assert answer.headers["content-type"].startswith("application/problem+json")

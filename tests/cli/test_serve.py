@@ -240,6 +240,22 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
         assert get_when_ready(f"{root_of(said)}/studies").status_code in (200, 204)
 
 
+def test_each_worker_tells_the_metrics_of_all(tmp_path: Path) -> None:
+    count = re.compile(r'gantry_request_seconds_count{status="200",transaction="search_for_studies"} (\S+)')
+    with serving(tmp_path, "--port", "0", "--workers", "2") as (_, said):
+        root = root_of(said)
+        get_when_ready(f"{root}/studies")
+        for _ in range(19):
+            httpx.get(f"{root}/studies", trust_env=False)
+        end = time.monotonic() + 30
+        told: list[str] = []
+        while told[-8:] != ["20.0"] * 8:  # by either of them
+            assert time.monotonic() < end, told
+            time.sleep(0.2)
+            found = count.search(httpx.get(f"{root.removesuffix('/dicomweb')}/metrics", trust_env=False).text)
+            told.append(found[1] if found else "")
+
+
 def test_several_workers_and_a_database_that_does_not_answer(tmp_path: Path) -> None:
     url = f"postgresql://gantry:secret@127.0.0.1:{free_port()}/gantry"
     result = serve(tmp_path, "--port", "0", "--workers", "2", database_url=url)
