@@ -38,7 +38,6 @@ from app.errors import DicomError, MalformedDicom, TruncatedDicom
 UNDEFINED = 0xFFFFFFFF
 _PIXEL_REPRESENTATION, _LUT_DESCRIPTOR, _CHARACTER_SET_KEY = "00280103", "00283002", "00080005"
 
-
 _Reads = Callable[["DataSetReader", int, Place, dict[str, Any]], int]
 
 
