@@ -10,9 +10,14 @@ function init(arguments)
     local name, value = arguments[index]:match("^([^=]+)=(.*)$")
     if name then wrk.headers[name] = value else words = os.time() * 1000000 end
   end
-  if words then return end
   for index, path in ipairs(paths) do
-    paths[index] = wrk.format("GET", path)
+    if words then
+      -- Split where the new word goes: to put a request together takes as long as the server takes for a small answer.
+      local before, behind = wrk.format("GET", path .. "?words=@"):match("^(.-)@(.*)$")
+      paths[index] = {before, behind}
+    else
+      paths[index] = wrk.format("GET", path)
+    end
   end
 end
 
@@ -20,7 +25,7 @@ function request()
   place = place % #paths + 1
   if words then
     words = words + 1
-    return wrk.format("GET", string.format("%s?words=%d", paths[place], words))
+    return paths[place][1] .. string.format("%d", words) .. paths[place][2]
   end
   return paths[place]
 end
