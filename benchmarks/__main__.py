@@ -16,7 +16,7 @@ from benchmarks.corpus import SIZES, Corpus
 from benchmarks.lab import Lab, Left, failed
 from benchmarks.measurement import Measurement
 from benchmarks.postgres import Cluster, PostgresMissing
-from benchmarks.processes import PROJECT, load_average
+from benchmarks.processes import PROJECT, load_average, use_free_memory
 from benchmarks.report import heading, lines_of, write_json
 from benchmarks.servers import Gantry, Nginx, Orthanc, Server, has_orthanc_postgresql, missing_tools
 
@@ -42,6 +42,8 @@ def main() -> int:
     deadline = time.monotonic() + options.minutes * 60
     try:
         with _laboratory(options, folder, missing) as lab:
+            if options.used_memory:
+                use_free_memory(folder / "holes")
             results = _run(chosen, lab, deadline)
         write_json(options.json, results, _versions(missing), {k: str(v) for k, v in vars(options).items()})
         print(f"written: {options.json}")
@@ -68,6 +70,11 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--memory-mb", type=int, default=100, help="size of each of ten uploads at once; 1024 for the bar"
+    )
+    parser.add_argument(
+        "--used-memory",
+        action="store_true",
+        help="fill the memory with files first: what a virtual machine has not used yet costs every server time",
     )
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of the generated corpus")
     parser.add_argument("--json", type=Path, default=PROJECT / "build" / "benchmarks.json", help="where the JSON goes")

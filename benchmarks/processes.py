@@ -163,3 +163,16 @@ def answers(url: str) -> bool:
 
 def load_average() -> float:
     return os.getloadavg()[0]
+
+
+def use_free_memory(path: Path) -> None:
+    """Fill the page cache with the holes of a file, as that of a machine that has read and written for a day is full.
+
+    A virtual machine may be lent its memory page by page: then the first use of a page costs more than what is written to it.
+    """
+    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with path.open("wb") as file:
+        file.truncate(size)
+    with path.open("rb", buffering=0) as file:
+        while file.read(1024 * 1024):
+            pass
