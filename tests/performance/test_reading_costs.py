@@ -62,7 +62,8 @@ async def test_a_native_frame(
 async def test_a_frame_that_is_asked_for_again(
     app: FastAPI, client: httpx.AsyncClient, store: Store, traffic: Traffic, statement_counter: StatementCounter
 ) -> None:
-    """On SQLite nothing is looked up as long as nothing changes, whether anything did is asked; what changes costs one look-up."""
+    """On SQLite nothing is looked up as long as nothing changes, whether anything did is asked; what changes costs one look-up.
+    A small frame is read twice."""
     path = await store(native(5000))
     look_up, ask = "SELECT studies.study_instance_uid", "PRAGMA data_version"
     is_sqlite = app.state.door.archive.db.dialect == "sqlite"
@@ -76,7 +77,7 @@ async def test_a_frame_that_is_asked_for_again(
         sent = statement_counter.statements[before:]
         assert len(sent) == len(expected), sent
         assert all(map(str.startswith, sent, expected)), sent
-        assert traffic.read == SIDE * SIDE
+        assert traffic.read == (SIDE * SIDE if len(answers) <= 2 else 0)
 
     again = [ask] if is_sqlite else [look_up]
     changed = [ask, look_up] if is_sqlite else [look_up]
