@@ -64,7 +64,7 @@ class HttpProtocol(HttpToolsProtocol):
                 super().data_received(data)
                 if is_first and self._begun == 1 and not self._is_within:
                     self._asked = self.cycle, data
-            if self._left >= WORTH_IT and self.scheme == "http":
+            if self._left >= WORTH_IT and self.scheme == "http" and not self.transport.is_closing():
                 self._receive_in_threads()
             return
         self._unset_keepalive_if_required()
