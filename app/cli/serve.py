@@ -135,6 +135,8 @@ def _run(settings: Settings, listener: socket.socket) -> NoReturn:
         server_header=False,
     )
     prepare = partial(_prepared, settings, listener.getsockname()[1])
+    # Until uvicorn has handlers of its own, and when it repeats the signal once it has shut down: a clean end is no error.
+    signal.signal(signal.SIGTERM, _leave)
     if settings.workers > 1:
         # Only here: one process alone needs nothing of it.
         from app.cli.workers import run_workers
@@ -145,8 +147,6 @@ def _run(settings: Settings, listener: socket.socket) -> NoReturn:
 
     server = _Server(config)
     server.announcement = prepare()
-    # uvicorn repeats the signal once it has shut down; a clean end is no error.
-    signal.signal(signal.SIGTERM, _leave)
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:

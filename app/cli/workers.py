@@ -6,6 +6,7 @@ server, which has one thread), so that they start at once and share what was imp
 the application nor its libraries.
 """
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -33,11 +34,10 @@ def run_workers(
 
     metrics_dir  where the workers add up their metrics; "": in a folder that is there as long as they are
     """
-    if metrics_dir:
-        _run(config, listener, prepare, announce)
-        return
-    with tempfile.TemporaryDirectory(prefix="gantry-metrics-") as folder:
-        os.environ["GANTRY_METRICS_DIR"] = folder
+    with contextlib.ExitStack() as until_the_end:
+        if not metrics_dir:
+            folder = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="gantry-metrics-"))
+            os.environ["GANTRY_METRICS_DIR"] = folder
         _run(config, listener, prepare, announce)
 
 

@@ -42,11 +42,16 @@ def serve(folder: Path, *arguments: str, **settings: object) -> subprocess.Compl
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, **settings: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server that does, and the line in which it says where."""
+def serving(
+    folder: Path, *arguments: str, temporary: Path | None = None, **settings: object
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server that does, and the line in which it says where. `temporary`: the only folder for what is temporary."""
     log = (folder / "log").open("w")
+    program = [*PROGRAM, "serve", *arguments]
+    if temporary is not None:
+        program[2] = f"import tempfile; tempfile.tempdir = {str(temporary)!r}; {program[2]}"
     process = subprocess.Popen(
-        [*PROGRAM, "serve", *arguments],
+        program,
         env=environment(folder, **settings),
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -254,6 +259,18 @@ def test_each_worker_tells_the_metrics_of_all(tmp_path: Path) -> None:
             time.sleep(0.2)
             found = count.search(httpx.get(f"{root.removesuffix('/dicomweb')}/metrics", trust_env=False).text)
             told.append(found[1] if found else "")
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_the_folder_of_the_metrics_ends_with_the_server(tmp_path: Path, is_at_once: bool) -> None:
+    (tmp_path / "tmp").mkdir()
+    with serving(tmp_path, "--port", "0", "--workers", "2", temporary=tmp_path / "tmp") as (process, said):
+        if not is_at_once:
+            get_when_ready(f"{root_of(said)}/studies")
+            assert len(list((tmp_path / "tmp").glob("gantry-metrics-*"))) == 1
+        process.terminate()
+        assert process.wait(30) == 0
+    assert list((tmp_path / "tmp").glob("gantry-metrics-*")) == []
 
 
 def test_several_workers_and_a_database_that_does_not_answer(tmp_path: Path) -> None:
