@@ -28,6 +28,7 @@ class SharedMetrics:
         self._folder = folder
         self._name = f"{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
         self._told = b""
+        self._is_troubled = False
 
     @contextlib.asynccontextmanager
     async def told(self) -> AsyncIterator[None]:
@@ -66,9 +67,11 @@ class SharedMetrics:
             unfinished.write_bytes(text)
             unfinished.replace(folder / self._name)
         except OSError as error:
-            log.warning("metrics.not_told", error=error.strerror)
+            if not self._is_troubled:  # once, not every second
+                log.warning("metrics.not_told", error=error.strerror)
+            self._is_troubled = True
         else:
-            self._told = text
+            self._told, self._is_troubled = text, False
 
 
 class _Sum(Collector):

@@ -46,6 +46,11 @@ class _Kept:
     passes_file: bool
     change_number: int | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """There is nothing to be read."""
+        return len(self.answer.pieces) == 1
+
 
 class FrameAnswers:
     """Of one process, one archive and one set of settings; for the event loop."""
@@ -96,7 +101,7 @@ class FrameAnswers:
         number = self._reading.change_number(archive.db)
         if number is None or number != kept.change_number:
             return None
-        if len(kept.answer.pieces) == 1:
+        if kept.is_whole:
             return kept.answer.pieces
         frame = archive.blobs.at_hand(kept.location.blob_key, *kept.place, as_file=kept.passes_file)
         if frame is None:
@@ -138,7 +143,7 @@ def words_of(scope: Scope) -> Words:
 
 
 async def _pieces(archive: Archive, kept: _Kept) -> Pieces:
-    if len(kept.answer.pieces) == 1:
+    if kept.is_whole:
         return kept.answer.pieces
     before, behind = kept.answer.pieces
     key = kept.location.blob_key

@@ -77,19 +77,20 @@ class RequestContext:
             )
         finally:
             seconds = time.perf_counter() - started
-            self.tell(_words(scope), status, seconds, received, sent, request_id)
+            _tell(_words(scope), status, seconds, received, sent, request_id)
 
     def new_id(self) -> str:
         return f"{self._process}{next(self._numbers):016x}"
 
-    @staticmethod
-    def tell(words: "_Words", status: int, seconds: float, received: int, sent: int, request_id: str) -> None:
-        transaction, method, path = words
-        REQUESTS.count(transaction, status, seconds=seconds, received=received, sent=sent)
-        log_request(method, path, status, sent, seconds * 1000, request_id)
-
 
 _Words = tuple[str, str, str]
+
+
+def _tell(words: _Words, status: int, seconds: float, received: int, sent: int, request_id: str) -> None:
+    """In the metrics and in the log. `received` and `sent`: bytes of the bodies."""
+    transaction, method, path = words
+    REQUESTS.count(transaction, status, seconds=seconds, received=received, sent=sent)
+    log_request(method, path, status, sent, seconds * 1000, request_id)
 
 
 def _words(scope: Scope) -> _Words:
@@ -145,7 +146,7 @@ class _Repeat:
         of, sent = self._of, 0
         for piece in self.pieces:
             sent += len(piece) if isinstance(piece, bytes) else piece.length
-        of.context.tell(of.words, of.status, time.perf_counter() - self._started, 0, sent, self._request_id)
+        _tell(of.words, of.status, time.perf_counter() - self._started, 0, sent, self._request_id)
 
 
 class HeadAsGet:

@@ -24,7 +24,7 @@ MAX_ZIP_BYTES_REGARDLESS_OF_RATIO = 1024**3
 
 _ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 # What damaged, truncated, encrypted or exotic archives make zipfile raise.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 
 
 class Skip(StrEnum):

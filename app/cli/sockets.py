@@ -1,4 +1,4 @@
-"""The socket below a transport of the event loop, for parts of files that go to it from the page cache."""
+"""The socket below a transport of the event loop: for parts of files that go to it from the page cache, and for large uploads."""
 
 import asyncio
 import os
@@ -9,17 +9,23 @@ WINDOW = 1024 * 1024  # bytes that are sent without letting others have their tu
 _MORE = getattr(socket, "MSG_MORE", 0)
 
 
-class Socket:
-    """The socket below a transport, between two writes of the transport; for one sender at a time.
+def twin_of(transport: Any) -> socket.socket:
+    """The socket below a transport once more: the event loop lets nobody but the transport wait for its own descriptor.
 
-    A twin of it, since the event loop lets nobody but the transport wait for its own descriptor.
+    Raises OSError where there is no descriptor left.
     """
+    original = transport.get_extra_info("socket")
+    twin = socket.socket(original.family, original.type, original.proto, fileno=os.dup(original.fileno()))
+    twin.setblocking(False)
+    return twin
+
+
+class Socket:
+    """The socket below a transport, between two writes of the transport; for one sender at a time."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
-        original = transport.get_extra_info("socket")
-        self._twin = socket.socket(original.family, original.type, original.proto, fileno=os.dup(original.fileno()))
-        self._twin.setblocking(False)
+        self._twin = twin_of(transport)
         self._waiting: asyncio.Future[None] | None = None
         self._is_closed = False
         self._in_a_row = 0  # bytes sent without letting others have their turn

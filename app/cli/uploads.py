@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from app.cli.sockets import twin_of
+
 WORTH_IT = 1024 * 1024  # bytes of a body that are still to come
 PIECE = 1024 * 1024  # bytes that a thread reads at once
 _FEW = 64 * 1024  # bytes that are taken here
@@ -55,8 +57,7 @@ class Upload:
     ) -> None:
         self._left, self._take, self._end = length, take, end
         self._loop = asyncio.get_running_loop()
-        # A twin, since the event loop lets nobody but the transport wait for its own descriptor.
-        self._descriptor = os.dup(transport.get_extra_info("socket").fileno())
+        self._twin = twin_of(transport)
         self._is_paused = self._is_waiting = self._is_reading = self._is_over = False
         self._wait()
 
@@ -76,28 +77,28 @@ class Upload:
         self._is_over = True
         self._stop_waiting()
         if not self._is_reading:
-            os.close(self._descriptor)
+            self._twin.close()
 
     def _wait(self) -> None:
         if not (self._is_paused or self._is_waiting or self._is_reading or self._is_over):
             self._is_waiting = True
-            self._loop.add_reader(self._descriptor, self._look)
+            self._loop.add_reader(self._twin, self._look)
 
     def _stop_waiting(self) -> None:
         if self._is_waiting:
             self._is_waiting = False
-            self._loop.remove_reader(self._descriptor)
+            self._loop.remove_reader(self._twin)
 
     def _look(self) -> None:
         """Something has arrived."""
         most = min(self._left, _FEW)
-        self._go_on(most, *_read(self._descriptor, most))
+        self._go_on(most, *_read(self._twin.fileno(), most))
 
     def _come(self, most: int, reading: "asyncio.Future[tuple[list[bytes], bool]]") -> None:
         """A thread has read."""
         self._is_reading = False
         if self._is_over:
-            os.close(self._descriptor)
+            self._twin.close()
         else:
             self._go_on(most, *reading.result())
 
@@ -115,7 +116,7 @@ class Upload:
             self._stop_waiting()
             self._is_reading = True
             most = min(self._left, PIECE)
-            reading = self._loop.run_in_executor(_threads(), _read, self._descriptor, most)
+            reading = self._loop.run_in_executor(_threads(), _read, self._twin.fileno(), most)
             reading.add_done_callback(lambda done: self._come(most, done))
 
 

@@ -42,9 +42,8 @@ _PYDICOM_ERRORS = (
     InvalidDicomError,
     LookupError,
     MemoryError,
-    NotImplementedError,
     OSError,
-    RecursionError,
+    RuntimeError,  # of recursion that is too deep, and of what it knows and does not read
     TypeError,
     ValueError,
     struct.error,

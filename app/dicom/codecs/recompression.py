@@ -34,7 +34,7 @@ def _jpeg_to_jpeg_xl(codestream: bytes) -> bytes:
 def _jpeg_xl_to_jpeg(codestream: bytes) -> bytes:
     import imagecodecs
 
-    return bytes(imagecodecs.jpegxl_decode_jpeg(codestream))  # type: ignore[call-arg]  # the stub is wrong
+    return bytes(imagecodecs.jpegxl_decode_jpeg(codestream))  # type: ignore[call-arg]  # its types ask for more than it takes
 
 
 def _baseline_to_extended(codestream: bytes) -> bytes:
