@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from app.db import search_statements as statements
 from app.db.candidate_filter import filter_candidates
@@ -18,6 +17,7 @@ from app.db.sql_text import Sql, all_of
 from app.db.wide_keys import WideKey
 from app.dicom.attributes import standard_path
 from app.dicom.matching import Level, SearchQuery, SingleValue
+from app.dicom.search_result import SearchResult
 
 _MAX_OFFSET = 2**62
 # So far into its matches a wide key is counted to its end.
@@ -39,14 +39,14 @@ _UIDS = {_STUDY_INSTANCE_UID, standard_path("SeriesInstanceUID").tags, standard_
 class SearchPage:
     """One page of a search.
 
-    results             DICOM JSON objects, keys ascending, without Retrieve URL (it depends on who asks)
+    results             without Retrieve URL: it depends on who asks
     total_known         number of all matches; None where it was not counted to the end
     remaining           matches behind this page, 0 if there are none
     remaining_is_exact  False: there are at least that many
     candidates_capped   the keys without an index were compared with the first candidates only, so matches may be missing
     """
 
-    results: list[dict[str, Any]]
+    results: list[SearchResult]
     total_known: int | None
     remaining: int
     remaining_is_exact: bool
@@ -155,9 +155,7 @@ async def _one_by_one(
     return _counted(results, offset, remaining, count_cap, is_known=bool(remaining) or not offset)
 
 
-def _counted(
-    results: list[dict[str, Any]], offset: int, remaining: int, count_cap: int, *, is_known: bool
-) -> SearchPage:
+def _counted(results: list[SearchResult], offset: int, remaining: int, count_cap: int, *, is_known: bool) -> SearchPage:
     """is_known: False behind the end of the matches, where nobody has counted how many there are."""
     is_exact = remaining <= count_cap
     total = offset + len(results) + remaining if is_exact and is_known else None
@@ -233,7 +231,7 @@ async def _filtered(
     found = await filter_candidates(db, query, [row[0] for row in rows[:candidate_cap]], matching.filter_keys)
     wanted = found[offset : offset + limit]
     reader = _reader_of(returned_by(query), db.dialect)
-    results: list[dict[str, Any]] = []
+    results: list[SearchResult] = []
     for first in range(0, len(wanted), _ROWS_PER_TURN):
         part = wanted[first : first + _ROWS_PER_TURN]
         results += await _results(
@@ -248,7 +246,7 @@ def _reader_of(returned: Returned, dialect: Dialect) -> RowReader:
     return RowReader(projection_of(returned), dialect)
 
 
-async def _results(reader: RowReader, rows: Sequence[Row]) -> list[dict[str, Any]]:
+async def _results(reader: RowReader, rows: Sequence[Row]) -> list[SearchResult]:
     if len(rows) <= _ROWS_PER_TURN:
         return reader.results(rows)
     return await asyncio.to_thread(reader.results, rows)

@@ -2,11 +2,15 @@
 
 Attributes come from the prepared JSON of their level; what describes a study or a series as a whole is computed for the rows
 of the page only. Bulkdata is left out: the metadata of an instance names it.
+
+What becomes of a row depends on nothing but the row: of those that are met again and again, as the newest studies are, the
+results are kept.
 """
 
 # ruff: noqa: S608 - every name in these statements is of app.db
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from app.db.engine import Dialect
@@ -22,9 +26,13 @@ from app.dicom.attributes import (
 )
 from app.dicom.instance import DicomJson
 from app.dicom.matching import AttributePath, Level
+from app.dicom.search_result import SearchResult, result_of
 
 Element = dict[str, Any]
-Row = Sequence[Any]
+Row = tuple[Any, ...]
+
+_KEPT = 4096  # results, and the rows that they were made of: some 8 MB
+_SMALL_ROW = 2048  # bytes of prepared JSON
 
 _CHARACTER_SET, _AVAILABILITY = "00080005", "00080056"
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
@@ -106,10 +114,17 @@ class RowReader:
         self._columns.append(column)
         return len(self._columns) - 1
 
-    def results(self, rows: Iterable[Row]) -> list[dict[str, Any]]:
-        """One result a row: keys ascending, without Retrieve URL. They share what they have in common: not to be changed."""
-        make = self._result if self._is_plain else self._any_result
-        return [make(row) for row in rows]
+    def results(self, rows: Iterable[Row]) -> list[SearchResult]:
+        """One result a row; what a row holds behind `columns` is not looked at. Safe in threads."""
+        return [self._result(row[: len(self._columns)]) for row in rows]
+
+    def _result(self, row: Row) -> SearchResult:
+        is_small = sum([len(row[place]) for _, place in self._datasets]) <= _SMALL_ROW
+        return _kept(self, row) if is_small else self.make(row)
+
+    def make(self, row: Row) -> SearchResult:
+        """The result of a row, made anew."""
+        return result_of(self._planned(row) if self._is_plain else self._any(row))
 
     def _plan(self, asked: set[str]) -> list[tuple[str, int, Element | None, bool, Tree | None]]:
         """What is taken from where, by ascending tag: tag, data set (0 for what is computed), what stands for an unknown value,
@@ -127,7 +142,7 @@ class RowReader:
                 steps.append((tag, source, {"vr": vr} if vr else None, vr is None or tree is not None, tree))
         return sorted(steps, key=lambda step: step[:2])
 
-    def _result(self, row: Row) -> dict[str, Any]:
+    def _planned(self, row: Row) -> dict[str, Any]:
         datasets = [self._computed(row), *(_dataset(level, row[place]) for level, place in self._datasets)]
         result: dict[str, Any] = {}
         for tag, source, missing, needs_value, tree in self._steps:
@@ -140,7 +155,7 @@ class RowReader:
                 result[tag] = missing
         return result
 
-    def _any_result(self, row: Row) -> dict[str, Any]:
+    def _any(self, row: Row) -> dict[str, Any]:
         """The same where what is returned depends on what the data sets hold."""
         result: dict[str, Any] = {}
         computed = self._computed(row)
@@ -170,6 +185,11 @@ class RowReader:
             joined = row[self._sop_classes]
             found[_SOP_CLASSES] = _element("UI", *(sorted(joined.split(_SEPARATOR)) if joined else ()))
         return found
+
+
+@lru_cache(maxsize=_KEPT)
+def _kept(reader: RowReader, row: Row) -> SearchResult:
+    return reader.make(row)
 
 
 def _asked(projection: Projection) -> set[str]:

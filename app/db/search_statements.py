@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from app.db.engine import Dialect
 from app.db.matching_sql import Lead, Matching
-from app.db.sql_text import Sql, all_of, is_any, joined, sql
+from app.db.sql_text import Sql, all_of, is_any, joined, sql, with_numbers
 from app.db.wide_keys import WideKey
 from app.dicom.matching import Level
 
@@ -47,7 +47,8 @@ def page_and_rest(level: Level, matching: Matching, columns: str, limit: int, of
         ["WITH found AS MATERIALIZED (", found, "), rest AS MATERIALIZED (", is_last, behind, ") END AS number)"]
     )
     full = _in_full("postgresql", level, f"{columns}, (SELECT number FROM rest)", Sql("SELECT id FROM found"))
-    return joined([counted, full, sql("LIMIT ?", limit)])
+    whole = joined([counted, full, sql("LIMIT ?", limit)])
+    return whole if offset or matching.conditions else with_numbers(whole)
 
 
 def wide_page(

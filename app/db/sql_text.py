@@ -1,7 +1,8 @@
 """Pieces of SQL with their values, put together as text: what searches are made of.
 
-Building the expressions of a search took SQLAlchemy 0.29 ms, and 0.55 with sending them; joining texts takes 0.02. Values
-are never written into the text: each is a `?` there, in their order. Names come from app.db alone.
+Building the expressions of a search took SQLAlchemy 0.29 ms, and 0.55 with sending them; joining texts takes 0.02. Each
+value is a `?` in the text, in their order: but for integers (`with_numbers`) none is ever written into it. Names come from
+app.db alone.
 """
 
 # ruff: noqa: S608 - every name in these statements is of app.db; values are bound
@@ -42,6 +43,14 @@ def joined(parts: Iterable[Sql | str], separator: str = " ") -> Sql:
             texts.append(part.text)
             values += part.values
     return Sql(separator.join(texts), tuple(values))
+
+
+def with_numbers(statement: Sql) -> Sql:
+    """The same with its values, all of them integers, written into the text. PostgreSQL keeps the plan of a statement that has no
+    values; planning takes a fifth of the time of a first page."""
+    first, *others = statement.text.split("?")
+    numbers = [f"{value:d}" for value in statement.values]
+    return Sql(first + "".join(map("".join, zip(numbers, others, strict=True))))
 
 
 def all_of(conditions: Iterable[Sql]) -> Sql:

@@ -1,38 +1,32 @@
 """Search results as messages (PS3.18 10.6.3.3, 10.6.4): one DICOM JSON array, or one Native XML document per result."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import orjson
 
-from app.dicom.instance import DicomJson
 from app.dicom.matching import Level
 from app.dicom.references import is_uid
+from app.dicom.search_result import RETRIEVE_URL, SearchResult
 from app.dicom.xml_model import to_native_xml
 
-RETRIEVE_URL = "00081190"
 _LEVELS = (Level.STUDY, Level.SERIES, Level.INSTANCE)
-# Of a resource's path, and where a result has the UID that belongs there.
-_SEGMENTS = (("/studies/", "0020000D"), ("/series/", "0020000E"), ("/instances/", "00080018"))
-_UNKNOWN: dict[str, Any] = {}
+_SEGMENTS = ("/studies/", "/series/", "/instances/")
 
 
 def search_to_json(
-    results: Iterable[DicomJson],
+    results: Iterable[SearchResult],
     base_url: str,
     *,
     level: Level,
     study_instance_uid: str | None = None,
     series_instance_uid: str | None = None,
 ) -> bytes:
-    """The array of the results, UTF-8; `[]` when there is none. For the arguments see `complete`."""
-    return orjson.dumps(
-        [complete(result, base_url, level, study_instance_uid, series_instance_uid) for result in results]
-    )
+    """The array of the results, UTF-8; `[]` when there is none. For the arguments see `texts_of`."""
+    return b"[%b]" % b",".join(texts_of(results, base_url, level, study_instance_uid, series_instance_uid))
 
 
 def search_to_xml_parts(
-    results: Iterable[DicomJson],
+    results: Iterable[SearchResult],
     base_url: str,
     *,
     level: Level,
@@ -40,31 +34,31 @@ def search_to_xml_parts(
     series_instance_uid: str | None = None,
 ) -> Iterator[bytes]:
     """One document per result, for the parts of a multipart answer; they need no Content-Location (8.6.1.2)."""
-    for result in results:
-        yield to_native_xml(complete(result, base_url, level, study_instance_uid, series_instance_uid))
+    for text in texts_of(results, base_url, level, study_instance_uid, series_instance_uid):
+        yield to_native_xml(orjson.loads(text))
 
 
-def complete(
-    result: DicomJson,
+def texts_of(
+    results: Iterable[SearchResult],
     base_url: str,
     level: Level,
     study_instance_uid: str | None = None,
     series_instance_uid: str | None = None,
-) -> dict[str, Any]:
-    """A result with its Retrieve URL (0008,1190), keys ascending (F.2.2).
+) -> Iterator[bytes]:
+    """Each result as a DICOM JSON object with its Retrieve URL (0008,1190), keys ascending (F.2.2).
 
-    level  of the results; the UIDs of levels above that the result does not hold are those of the request's path
+    level  of the results; the UIDs of levels above that a result does not hold are those of the request's path
     Where a UID is missing or none, the URL is left out: the attribute is there only if the object can be retrieved.
     """
-    above = (study_instance_uid, series_instance_uid, None)
-    path = ""
-    completed = dict(result)
-    completed.pop(RETRIEVE_URL, None)
-    for (segment, tag), given in zip(_SEGMENTS[: _LEVELS.index(level) + 1], above, strict=False):
-        values = result.get(tag, _UNKNOWN).get("Value") or (given,)
-        uid = str(values[0] or given or "")
-        if not is_uid(uid):
-            return dict(sorted(completed.items()))
-        path += f"{segment}{uid}"
-    completed[RETRIEVE_URL] = {"vr": "UR", "Value": [base_url + path]}
-    return dict(sorted(completed.items()))
+    steps = _LEVELS.index(level) + 1
+    above = [uid if uid and is_uid(uid) else "" for uid in (study_instance_uid, series_instance_uid, None)][:steps]
+    member = b'"%b":{"vr":"UR","Value":["%b%%b"]}' % (RETRIEVE_URL.encode(), _escaped(base_url))
+    for result in results:
+        uids = [given if uid is None else uid for uid, given in zip(result.uids, above, strict=False)]
+        path = "".join(map(str.__add__, _SEGMENTS, uids)) if all(uids) else ""
+        yield result.with_member(member % path.encode() if path else b"")
+
+
+def _escaped(text: str) -> bytes:
+    """For the inside of a JSON string, and of a template."""
+    return orjson.dumps(text)[1:-1].replace(b"%", b"%%")

@@ -50,7 +50,7 @@ def _query(keys: dict[str, Rule], level: Level = Level.STUDY, **options: Any) ->
 
 
 def _uids(page: SearchPage) -> list[str]:
-    return [result["0020000D"]["Value"][0] for result in page.results]
+    return [result.dataset["0020000D"]["Value"][0] for result in page.results]
 
 
 @pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES])

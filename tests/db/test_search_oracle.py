@@ -260,7 +260,7 @@ async def test_sql_finds_what_the_rules_say(db: Database, seed: int) -> None:
     for _ in range(150):
         query = _random_query(chance)
         page = await search(db, query)
-        found = [result[_UIDS[query.level]]["Value"][0] for result in page.results]
+        found = [result.dataset[_UIDS[query.level]]["Value"][0] for result in page.results]
         assert found == _expected(rows, query), query
         assert page.total_known == len(found)
         hits += bool(found)

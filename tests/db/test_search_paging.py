@@ -32,7 +32,7 @@ async def _fill(db: Database, number: int) -> None:
 
 
 def _uids(page: SearchPage, level: Level) -> list[str]:
-    return [result[_UID[level]]["Value"][0] for result in page.results]
+    return [result.dataset[_UID[level]]["Value"][0] for result in page.results]
 
 
 def _keys(**keys: Any) -> tuple[AttributeMatch, ...]:

@@ -1,6 +1,7 @@
 """Statements of searches: the brief ones where they are asked for, the others in threads."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from app.db import search_reader
 from app.db.engine import Database, close_database, open_database, reading, transact
 from app.db.search import search
 from app.db.search_reader import rows_of
-from app.db.sql_text import Sql, all_of, is_any, numbered, one_of, sql
+from app.db.sql_text import Sql, all_of, is_any, numbered, one_of, sql, with_numbers
 from app.dicom.matching import Level, SearchQuery
 from app.errors import DatabaseUnavailable
 from tests.support.archive import dataset, instance, store
@@ -82,6 +83,26 @@ async def test_values_are_numbered_in_their_order(db: Database) -> None:
     assert one_of([]) == Sql("FALSE")
     assert is_any(db.dialect, "a", []) == Sql("FALSE")
     assert is_any(db.dialect, "a", ["x"]) == sql("a = ?", "x")
+    assert with_numbers(sql("a LIMIT ? OFFSET ?", 10, 2**40)) == Sql(f"a LIMIT 10 OFFSET {2**40}")
+    with pytest.raises(ValueError, match="format code"):
+        with_numbers(sql("a = ?", "1; DROP TABLE studies"))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_first_page_is_planned_once(db: Database) -> None:
+    """Each connection keeps the plan of what has no values."""
+    await store(db, [instance(f"{number}", f"{number}.1", f"{number}.1.1") for number in range(1, 4)])
+    query = SearchQuery(Level.STUDY, limit=2)
+    async with reading(db) as one:
+        driver: Any = (await one.get_raw_connection()).driver_connection
+        sent: list[tuple[str, tuple[Any, ...]]] = []
+        driver.add_query_logger(lambda record: sent.append((record.query, record.args)))
+    for _ in range(3):
+        page = await search(db, query)
+        assert (len(page.results), page.remaining, page.total_known) == (2, 1, 3)
+    await search(db, replace(query, offset=1))
+    assert [args == () for _, args in sent] == [True, True, True, False]
+    assert len({text for text, _ in sent[:3]}) == 1
 
 
 async def test_instances_that_were_stored_before_their_attributes_were_prepared(db: Database) -> None:
@@ -102,8 +123,8 @@ async def test_instances_that_were_stored_before_their_attributes_were_prepared(
     assert known[1] is None  # too much of it
     await transact(db, lambda connection: connection.execute(text("UPDATE instances SET attributes = NULL")))
     assert await search(db, query) == prepared
-    assert prepared.results[0]["00280010"] == {"vr": "US", "Value": [2]}
-    assert prepared.results[0]["00280008"] == {"vr": "IS", "Value": [4]}
+    assert prepared.results[0].dataset["00280010"] == {"vr": "US", "Value": [2]}
+    assert prepared.results[0].dataset["00280008"] == {"vr": "IS", "Value": [4]}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -78,7 +78,8 @@ async def _archive(db: Database) -> None:
 
 async def _results(db: Database, level: Level, **query: Any) -> list[dict[str, Any]]:
     page = await search(db, SearchQuery(level, **query))
-    for result in page.results:
+    results = [result.dataset for result in page.results]
+    for result in results:
         assert list(result) == sorted(result)
         assert result["00080005"] == {"vr": "CS", "Value": ["ISO_IR 192"]}
         assert "00081190" not in result
@@ -87,7 +88,7 @@ async def _results(db: Database, level: Level, **query: Any) -> list[dict[str, A
         for element in result.values():
             assert element["vr"]
             assert element.get("Value") != []
-    return page.results
+    return results
 
 
 def _match(path: str, rule: Rule) -> AttributeMatch:
@@ -393,4 +394,4 @@ async def test_a_query_of_many_keys_and_includes(db: Database) -> None:
     includes = tuple(standard_path(keyword) for keyword in keywords)
     page = await search(db, SearchQuery(Level.STUDY, matches=keys, includes=includes, fuzzy=True))
     assert len(page.results) == 1
-    assert len(page.results[0]) > 60 // 2
+    assert len(page.results[0].dataset) > 60 // 2

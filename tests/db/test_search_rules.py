@@ -45,7 +45,7 @@ async def _found(db: Database, query: SearchQuery) -> set[str]:
     page = await search(db, query, max_results=5000)
     assert not page.candidates_capped
     assert page.remaining == 0
-    return {result["0020000D"]["Value"][0] for result in page.results}
+    return {result.dataset["0020000D"]["Value"][0] for result in page.results}
 
 
 def _query(case: Case, level: Level = Level.STUDY, *, fuzzy: bool = False, timezone: str | None = None) -> SearchQuery:
@@ -196,7 +196,7 @@ async def test_keys_of_every_level(db: Database) -> None:
     ]:
         query = SearchQuery(level, matches=(AttributeMatch(standard_path(path), rule),))
         page = await search(db, query)
-        assert [result[uid[level]]["Value"][0] for result in page.results] == expected, (path, rule)
+        assert [result.dataset[uid[level]]["Value"][0] for result in page.results] == expected, (path, rule)
         assert LEVEL_NUMBER[level_of(standard_path(path).tags[0])] <= LEVEL_NUMBER[level]
 
 

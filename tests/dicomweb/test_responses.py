@@ -9,8 +9,9 @@ import pytest
 from app.dicom import store_status as reasons
 from app.dicom.matching import Level
 from app.dicom.references import InstanceRef
+from app.dicom.search_result import result_of
 from app.dicomweb import warning_headers
-from app.dicomweb.search_response import complete, search_to_json, search_to_xml_parts
+from app.dicomweb.search_response import search_to_json, search_to_xml_parts, texts_of
 from app.dicomweb.status_report import status_report
 from app.dicomweb.store_response import StoreResponse
 from app.dicomweb.warning_headers import warning_header
@@ -136,9 +137,9 @@ def ui(*uids: str) -> dict[str, object]:
     return {"vr": "UI", "Value": list(uids)}
 
 
-STUDY = {"0020000D": ui("1.1"), "00080020": {"vr": "DA"}, "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Yamada"}]}}
-SERIES = {"0020000E": ui("1.2"), "00080060": {"vr": "CS", "Value": ["CT"]}}
-INSTANCE = {"00080018": ui("1.3"), "00080016": ui(CT)}
+STUDY = {"00080020": {"vr": "DA"}, "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Yamada"}]}, "0020000D": ui("1.1")}
+SERIES = {"00080060": {"vr": "CS", "Value": ["CT"]}, "0020000E": ui("1.2")}
+INSTANCE = {"00080016": ui(CT), "00080018": ui("1.3")}
 
 
 @pytest.mark.parametrize(
@@ -153,20 +154,30 @@ INSTANCE = {"00080018": ui("1.3"), "00080016": ui(CT)}
     ],
 )
 def test_retrieve_url_of_a_result(result: dict[str, object], level: Level, above: tuple[str, ...], path: str) -> None:
-    completed = complete(result, BASE, level, *above)
+    (text,) = texts_of([result_of(dict(sorted(result.items())))], BASE, level, *above)
+    completed = orjson.loads(text)
     assert completed["00081190"] == {"vr": "UR", "Value": [BASE + path]}  # QID-023
     assert list(completed) == sorted(completed)
     assert {tag: value for tag, value in completed.items() if tag != "00081190"} == result
 
 
 @pytest.mark.parametrize("result", [{}, {"0020000D": {"vr": "UI"}}, {"0020000D": ui("../x")}])
-def test_no_retrieve_url_without_uids(result: dict[str, object]) -> None:
-    assert "00081190" not in complete(result | {"00081190": {"vr": "UR"}}, BASE, Level.STUDY)
+@pytest.mark.parametrize("above", [(), ("../x",), ("",)])
+def test_no_retrieve_url_without_uids(result: dict[str, object], above: tuple[str, ...]) -> None:
+    held = dict(sorted((result | {"00081190": {"vr": "UR"}}).items()))
+    (text,) = texts_of([result_of(held)], BASE, Level.SERIES, *above)
+    assert orjson.loads(text) == result
+
+
+@pytest.mark.parametrize("base", ["http://h/a%20b", "http://h/%s%b%%", 'http://h/"\\{}', "http://h/\u00fc"])
+def test_retrieve_urls_hold_the_address_as_it_is(base: str) -> None:
+    (text,) = texts_of([result_of(STUDY)], base, Level.STUDY)
+    assert orjson.loads(text)["00081190"]["Value"] == [f"{base}/studies/1.1"]
 
 
 def test_search_as_json() -> None:
     assert search_to_json([], BASE, level=Level.STUDY) == b"[]"  # QID-009
-    results = orjson.loads(search_to_json([SERIES, SERIES], BASE, level=Level.SERIES, study_instance_uid="9.1"))
+    results = orjson.loads(search_to_json([result_of(SERIES)] * 2, BASE, level=Level.SERIES, study_instance_uid="9.1"))
     assert len(results) == 2
     assert results[1]["00081190"]["Value"] == [f"{BASE}/studies/9.1/series/1.2"]
 
@@ -174,7 +185,7 @@ def test_search_as_json() -> None:
 def test_search_as_xml() -> None:
     parts = list(
         search_to_xml_parts(
-            [INSTANCE, STUDY | INSTANCE],
+            [result_of(INSTANCE), result_of(dict(sorted((STUDY | INSTANCE).items())))],
             BASE,
             level=Level.INSTANCE,
             study_instance_uid="9.1",
