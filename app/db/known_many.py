@@ -24,6 +24,11 @@ class KnownMany:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._known: dict[Key, tuple[int, float]] = {}
+        self.newest_study = 0  # the highest id that was met: about so many studies have been stored
+
+    def meet_study(self, study_id: int) -> None:
+        """In a result."""
+        self.newest_study = max(self.newest_study, study_id)
 
     def number(self, key: Key) -> int:
         """At least so many matches there were half a minute ago; 0 where nobody knows."""

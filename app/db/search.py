@@ -24,6 +24,8 @@ _MAX_OFFSET = 2**62
 _MAX_WIDE = 50_000
 # What lies behind the page is counted up to here: sorting twice as much would take as long as all the rest.
 _WIDE_COUNT_CAP = 5_000
+# The same, of other keys and of wide ones, where there are more than a few studies: counting on would take longer than the page.
+_COUNT_CAP_OF_MANY, _WIDE_COUNT_CAP_OF_MANY = 2_500, 1_000
 # So many of the newest studies are looked at before an index is read from end to end, unless there are few (ids tell, about).
 _NEWEST = 2_000
 _FEW_STUDIES = 50_000
@@ -65,7 +67,7 @@ async def search(
 
     max_results    results at most, whatever the query's limit
     candidate_cap  candidates at most whose data sets are read for keys that have no index
-    count_cap      up to here `remaining` is counted
+    count_cap      up to here `remaining` is counted at most; in archives of many studies not so far
     Of Database.searchable, rows of what was stored before are completed by a background job; until then they are not found.
     Raises InvalidQuery for a key of too many names or patterns, DatabaseUnavailable.
     """
@@ -78,7 +80,7 @@ async def search(
     if matching.filter_keys:
         return await _filtered(db, query, matching, limit, offset, candidate_cap)
     wide = matching.wide if offset <= _MAX_WIDE else None
-    cap = min(count_cap, _WIDE_COUNT_CAP) if wide else count_cap
+    cap = _count_cap(db, query, count_cap, is_wide=wide is not None)
     if (known := await _known_many(db, query, matching, limit, offset, cap)) is not None:
         return known
     if wide:
@@ -90,6 +92,13 @@ async def search(
     if not found.remaining_is_exact and _is_much(found.remaining, cap):
         db.known_many.note(_key(query, matching), offset + len(found.results) + found.remaining)
     return found
+
+
+def _count_cap(db: Database, query: SearchQuery, most: int, *, is_wide: bool) -> int:
+    """How far what lies behind the page is counted: the work for a page must not grow with the archive."""
+    if db.known_many.newest_study > _FEW_STUDIES and not _is_by_unique_keys(query):
+        return min(most, _WIDE_COUNT_CAP_OF_MANY if is_wide else _COUNT_CAP_OF_MANY)
+    return min(most, _WIDE_COUNT_CAP) if is_wide else most
 
 
 def _key(query: SearchQuery, matching: Matching) -> Key:
@@ -113,7 +122,7 @@ async def _known_many(
     rows = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit, offset))
     if len(rows) < limit:
         return None  # much was deleted
-    return SearchPage(await _results(reader, rows), None, min(at_least, count_cap), False, False)
+    return SearchPage(await _results(db, reader, rows), None, min(at_least, count_cap), False, False)
 
 
 async def _at_once(
@@ -123,7 +132,7 @@ async def _at_once(
     reader = _reader_of(returned_by(query), db.dialect)
     statement = statements.page_and_rest(query.level, matching, reader.columns, limit, offset, count_cap + 1)
     rows = await rows_of(db, statement, by_unique_keys=_is_by_unique_keys(query))
-    results = await _results(reader, rows)
+    results = await _results(db, reader, rows)
     remaining = rows[0][-1] if rows else None
     return _counted(results, offset, remaining or 0, count_cap, is_known=bool(rows) or not offset)
 
@@ -145,13 +154,13 @@ async def _one_by_one(
     if limit:
         found = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit + 1, offset))
         if len(found) <= limit:
-            return _counted(await _results(reader, found), offset, 0, count_cap, is_known=bool(found) or not offset)
+            return _counted(await _results(db, reader, found), offset, 0, count_cap, is_known=bool(found) or not offset)
         place = offset + limit
         if query.level is Level.STUDY and offset > count_cap:
             place = (found[limit - 1][0], found[limit - 1][1])
     rows = await rows_of(db, statements.count(db.dialect, query.level, matching, count_cap + 1, behind=place))
     remaining = int(rows[0][0])
-    results = await _results(reader, found[:limit])
+    results = await _results(db, reader, found[:limit])
     return _counted(results, offset, remaining, count_cap, is_known=bool(remaining) or not offset)
 
 
@@ -178,7 +187,7 @@ async def _wide(
         rows = await rows_of(db, statement)
         looked_at, found = rows[0][-2:]
         if looked_at < _NEWEST or found > offset + limit:
-            return await _wide_page(reader, rows, found, looked_at < _NEWEST, offset, count_cap)
+            return await _wide_page(db, reader, rows, found, looked_at < _NEWEST, offset, count_cap)
     most = offset + limit + count_cap + 1
     # On PostgreSQL a trip to the server costs more than a longer statement.
     walked = matching.conditions if db.dialect == "postgresql" else []
@@ -191,14 +200,14 @@ async def _wide(
     fits, found = rows[0][-2:]
     is_whole = (found if fits is None else fits) < most
     if not limit:
-        return await _wide_page(reader, [], found, is_whole, offset, count_cap)
+        return await _wide_page(db, reader, [], found, is_whole, offset, count_cap)
     if not is_whole:
         if not walked:
             rows = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit, offset))
         met = _studies_in(rows)
         if len(met) < limit:
-            return _counted(await _results(reader, met), offset, 0, count_cap, is_known=bool(met))
-    return await _wide_page(reader, rows, found, is_whole, offset, count_cap)
+            return _counted(await _results(db, reader, met), offset, 0, count_cap, is_known=bool(met))
+    return await _wide_page(db, reader, rows, found, is_whole, offset, count_cap)
 
 
 def _studies_in(rows: Sequence[Row]) -> list[Row]:
@@ -207,15 +216,17 @@ def _studies_in(rows: Sequence[Row]) -> list[Row]:
 
 
 async def _has_many_studies(db: Database) -> bool:
-    rows = await rows_of(db, Sql("SELECT max(id) FROM studies"))
-    return (rows[0][0] or 0) > _FEW_STUDIES
+    if db.known_many.newest_study <= _FEW_STUDIES:
+        rows = await rows_of(db, Sql("SELECT max(id) FROM studies"))
+        db.known_many.meet_study(rows[0][0] or 0)
+    return db.known_many.newest_study > _FEW_STUDIES
 
 
 async def _wide_page(
-    reader: RowReader, rows: Sequence[Row], found: int, is_whole: bool, offset: int, count_cap: int
+    db: Database, reader: RowReader, rows: Sequence[Row], found: int, is_whole: bool, offset: int, count_cap: int
 ) -> SearchPage:
     """found: studies that fit, all of them or (is_whole: False) those that were met."""
-    page = await _results(reader, _studies_in(rows))
+    page = await _results(db, reader, _studies_in(rows))
     remaining = max(0, found - offset - len(page))
     is_exact = is_whole and remaining <= count_cap
     total = found if is_exact and (remaining or page or not offset) else None
@@ -235,7 +246,7 @@ async def _filtered(
     for first in range(0, len(wanted), _ROWS_PER_TURN):
         part = wanted[first : first + _ROWS_PER_TURN]
         results += await _results(
-            reader, await rows_of(db, statements.chosen(db.dialect, query.level, part, reader.columns))
+            db, reader, await rows_of(db, statements.chosen(db.dialect, query.level, part, reader.columns))
         )
     remaining = max(0, len(found) - offset - len(wanted))
     return SearchPage(results, None if is_capped else len(found), remaining, not is_capped, is_capped)
@@ -246,7 +257,9 @@ def _reader_of(returned: Returned, dialect: Dialect) -> RowReader:
     return RowReader(projection_of(returned), dialect)
 
 
-async def _results(reader: RowReader, rows: Sequence[Row]) -> list[SearchResult]:
+async def _results(db: Database, reader: RowReader, rows: Sequence[Row]) -> list[SearchResult]:
+    if rows:
+        db.known_many.meet_study(rows[0][1])
     if len(rows) <= _ROWS_PER_TURN:
         return reader.results(rows)
     return await asyncio.to_thread(reader.results, rows)
