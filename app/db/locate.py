@@ -79,7 +79,7 @@ async def locate_instances(db: Database, ref: Reference) -> list[InstanceLocatio
     """
     if isinstance(ref, InstanceRef):
         return [await locate_instance(db, ref)]
-    rows = await rows_of(db, as_text(_BELOW[type(ref)], keys_of(ref), db.dialect), by_unique_keys=True)
+    rows = await rows_of(db, as_text(_BELOW[type(ref)], keys_of(ref), db.dialect), in_one_way=True)
     if not rows:
         await raise_missing(db, ref)
     return list(map(location_of, rows))

@@ -95,7 +95,7 @@ async def metadata_pages(db: Database, ref: Reference) -> AsyncIterator[list[tup
             yield [(ref, row[0])]
             return
     # Ids and sizes first: pages are then fetched by id, without sorting the whole series again for each.
-    rows = await rows_of(db, as_text(_SIZES[type(ref)], keys_of(ref), db.dialect), by_unique_keys=True)
+    rows = await rows_of(db, as_text(_SIZES[type(ref)], keys_of(ref), db.dialect), in_one_way=True)
     if not rows:
         await raise_missing(db, ref)
     for page in _pages(rows):

@@ -24,8 +24,8 @@ _MAX_OFFSET = 2**62
 _MAX_WIDE = 50_000
 # What lies behind the page is counted up to here: sorting twice as much would take as long as all the rest.
 _WIDE_COUNT_CAP = 5_000
-# The same, of other keys and of wide ones, where there are more than a few studies: counting on would take longer than the page.
-_COUNT_CAP_OF_MANY, _WIDE_COUNT_CAP_OF_MANY = 2_500, 1_000
+# The same, of other keys, where there are more than a few studies: counting on would take longer than the page.
+_COUNT_CAP_OF_MANY = 2_500
 # So many of the newest studies are looked at before an index is read from end to end, unless there are few (ids tell, about).
 _NEWEST = 2_000
 _FEW_STUDIES = 50_000
@@ -96,9 +96,11 @@ async def search(
 
 def _count_cap(db: Database, query: SearchQuery, most: int, *, is_wide: bool) -> int:
     """How far what lies behind the page is counted: the work for a page must not grow with the archive."""
+    if is_wide:
+        return min(most, _WIDE_COUNT_CAP)
     if db.known_many.newest_study > _FEW_STUDIES and not _is_by_unique_keys(query):
-        return min(most, _WIDE_COUNT_CAP_OF_MANY if is_wide else _COUNT_CAP_OF_MANY)
-    return min(most, _WIDE_COUNT_CAP) if is_wide else most
+        return min(most, _COUNT_CAP_OF_MANY)
+    return most
 
 
 def _key(query: SearchQuery, matching: Matching) -> Key:
@@ -131,7 +133,8 @@ async def _at_once(
     """Page and count in one statement: a trip to a server less."""
     reader = _reader_of(returned_by(query), db.dialect)
     statement = statements.page_and_rest(query.level, matching, reader.columns, limit, offset, count_cap + 1)
-    rows = await rows_of(db, statement, by_unique_keys=_is_by_unique_keys(query))
+    is_first_page = query.level is Level.STUDY and not statement.values
+    rows = await rows_of(db, statement, in_one_way=is_first_page or _is_by_unique_keys(query))
     results = await _results(db, reader, rows)
     remaining = rows[0][-1] if rows else None
     return _counted(results, offset, remaining or 0, count_cap, is_known=bool(rows) or not offset)

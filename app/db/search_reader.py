@@ -35,16 +35,16 @@ _REMEMBERED, _MAX_LONG, _IN_A_ROW = 60.0, 1024, 3
 _ELSEWHERE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT}
 
 
-async def rows_of(db: Database, statement: Sql, *, by_unique_keys: bool = False) -> list[Row]:
+async def rows_of(db: Database, statement: Sql, *, in_one_way: bool = False) -> list[Row]:
     """Every row of the statement. Values come as the driver gives them. Raises DatabaseUnavailable.
 
-    by_unique_keys  whether they are found by unique keys alone: then there is one way to find them, whatever the values
+    in_one_way  whether there is one way to find them, whatever the values, as by unique keys: then PostgreSQL keeps the plan
     """
     if db.dialect == "sqlite":
         with database_errors():
             return await _reader(db).rows(statement)
     text = numbered(statement.text)
-    if by_unique_keys and db.look_ups is not None:
+    if in_one_way and db.look_ups is not None:
         with database_errors():
             return await db.look_ups.fetch(text, statement.values)
     async with reading(db) as connection:

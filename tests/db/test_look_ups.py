@@ -59,6 +59,18 @@ async def test_a_look_up_is_planned_once(db: Database) -> None:
     assert [tuple(row) for row in counts] == [(20, 0)]
 
 
+async def test_a_first_page_is_planned_once(db: Database) -> None:
+    await store(db, [instance(f"{number}", f"{number}.1", f"{number}.1.1") for number in range(1, 4)])
+    for _ in range(5):
+        page = await search(db, SearchQuery(Level.STUDY, limit=2))
+        assert (len(page.results), page.remaining, page.total_known) == (2, 1, 3)
+    async with _look_ups(db).pool.acquire() as connection:
+        counts = await connection.fetch(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'WITH found%'"
+        )
+    assert [tuple(row) for row in counts] == [(5, 0)]
+
+
 @pytest.mark.parametrize(("statement", "values"), _LOOK_UPS)
 async def test_a_plan_is_good_for_large_tables_too(
     db: Database, statement: Select[Any], values: Mapping[str, Any]
@@ -83,7 +95,8 @@ async def _assert_walks_along_indexes(db: Database, query: str, values: Sequence
 
 
 _STUDY_UID, _SERIES_UID = standard_path("StudyInstanceUID"), standard_path("SeriesInstanceUID")
-_OF_ONE_STUDY = [
+_IN_ONE_WAY = [
+    SearchQuery(Level.STUDY),
     SearchQuery(Level.STUDY, matches=(AttributeMatch(_STUDY_UID, SingleValue("1.2")),)),
     SearchQuery(Level.SERIES, study_instance_uid="1.2"),
     SearchQuery(Level.INSTANCE, study_instance_uid="1.2", limit=1, offset=0),
@@ -91,7 +104,8 @@ _OF_ONE_STUDY = [
     SearchQuery(Level.INSTANCE, study_instance_uid="1.2", matches=(AttributeMatch(_SERIES_UID, SingleValue("1.2.1")),)),
 ]
 _OF_MANY = [
-    SearchQuery(Level.STUDY),
+    SearchQuery(Level.INSTANCE, limit=1),
+    SearchQuery(Level.STUDY, matches=(AttributeMatch(standard_path("ModalitiesInStudy"), SingleValue("CT")),)),
     SearchQuery(Level.SERIES, matches=(AttributeMatch(_SERIES_UID, SingleValue("1.2.1")),)),
     SearchQuery(Level.STUDY, matches=(AttributeMatch(_STUDY_UID, ListOfUid(("1.2", "1.3"))),)),
     SearchQuery(
@@ -102,7 +116,9 @@ _OF_MANY = [
 ]
 
 
-async def test_searches_of_one_study_are_look_ups(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_searches_of_one_study_and_first_pages_are_look_ups(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Others are planned for their values."""
     sent: list[tuple[str, Sequence[Any]]] = []
     fetch = LookUps.fetch
@@ -115,13 +131,13 @@ async def test_searches_of_one_study_are_look_ups(db: Database, monkeypatch: pyt
     for number in range(3):
         await store(db, [instance("1.2", "1.2.1", f"1.2.3.{number}", Modality="CT")])
     sent.clear()
-    found = [len((await search(db, query)).results) for query in _OF_ONE_STUDY]
-    assert found == [1, 1, 1, 3, 3]
-    assert len(sent) == len(_OF_ONE_STUDY)
+    found = [len((await search(db, query)).results) for query in _IN_ONE_WAY]
+    assert found == [1, 1, 1, 1, 3, 3]
+    assert len(sent) == len(_IN_ONE_WAY)
     for query_text, values in sent:
         await _assert_walks_along_indexes(db, query_text, values)
     sent.clear()
-    assert [len((await search(db, query)).results) for query in _OF_MANY] == [1, 1, 1, 1]
+    assert [len((await search(db, query)).results) for query in _OF_MANY] == [1, 1, 1, 1, 1]
     assert sent == []
 
 

@@ -1,7 +1,6 @@
 """Statements of searches: the brief ones where they are asked for, the others in threads."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,23 +85,6 @@ async def test_values_are_numbered_in_their_order(db: Database) -> None:
     assert with_numbers(sql("a LIMIT ? OFFSET ?", 10, 2**40)) == Sql(f"a LIMIT 10 OFFSET {2**40}")
     with pytest.raises(ValueError, match="format code"):
         with_numbers(sql("a = ?", "1; DROP TABLE studies"))
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_a_first_page_is_planned_once(db: Database) -> None:
-    """Each connection keeps the plan of what has no values."""
-    await store(db, [instance(f"{number}", f"{number}.1", f"{number}.1.1") for number in range(1, 4)])
-    query = SearchQuery(Level.STUDY, limit=2)
-    async with reading(db) as one:
-        driver: Any = (await one.get_raw_connection()).driver_connection
-        sent: list[tuple[str, tuple[Any, ...]]] = []
-        driver.add_query_logger(lambda record: sent.append((record.query, record.args)))
-    for _ in range(3):
-        page = await search(db, query)
-        assert (len(page.results), page.remaining, page.total_known) == (2, 1, 3)
-    await search(db, replace(query, offset=1))
-    assert [args == () for _, args in sent] == [True, True, True, False]
-    assert len({text for text, _ in sent[:3]}) == 1
 
 
 async def test_instances_that_were_stored_before_their_attributes_were_prepared(db: Database) -> None:
