@@ -64,6 +64,10 @@ conformance-statement: $(INSTALLED) ## Write openapi/conformance.md anew
 bench: $(INSTALLED) ## Speed suite beside orthanc and nginx, 15 minutes; BENCH="--only frame --seconds 2" narrows it
 	@$(BIN)/python -m benchmarks $(BENCH)
 
+.PHONY: bench-newest
+bench-newest: ## The same beside Debian's newest orthanc, in a Debian of its own: NEWEST=folder; root and debootstrap
+	@benchmarks/newest_peer.sh $(NEWEST) $(BENCH)
+
 .PHONY: lock
 lock: ## Resolve the dependencies anew; UPGRADE=1 takes the newest versions
 	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && $(FIND_PYTHON) && \

@@ -1,4 +1,8 @@
-"""Two worker processes against one, side by side: work that keeps a processor busy, and small uploads."""
+"""Two worker processes against one, side by side: work that keeps a processor busy, and small uploads.
+
+With the client and PostgreSQL on the same two processors there may be none left for a second worker. How workers scale that
+have a processor each is seen where every process of ours is held to a third of one, and all else has the rest.
+"""
 
 import contextlib
 import json
@@ -8,13 +12,15 @@ from benchmarks.archive_rows import Rows, fill
 from benchmarks.cases.case import Case
 from benchmarks.cases.frames import fragments_of, is_frame, spread
 from benchmarks.cases.ladder import AS_STORED
-from benchmarks.lab import CONNECTIONS, ROUNDS, Lab, first_answer, loaded_work
+from benchmarks.cpu_shares import NoShares, held
+from benchmarks.lab import CONNECTIONS, ROUNDS, Lab, Left, first_answer, loaded_work
 from benchmarks.load import Answer, Probe
 from benchmarks.measurement import Measurement, Stretch, Work, measured, observe
 from benchmarks.servers import Gantry, Server
 from benchmarks.uploads import Upload, store_all, store_under_load
 
 _STUDIES = 1000
+_SHARE = 1 / 3
 _OBJECT, _FRAMES = "ladder-1000", 1000
 
 
@@ -23,12 +29,20 @@ def _full_page(answer: Answer) -> None:
 
 
 def _workers(lab: Lab) -> list[Measurement]:
+    return _one_and_two(lab, "workers")
+
+
+def _held_workers(lab: Lab) -> list[Measurement]:
+    return _one_and_two(lab, "workers-held", share=_SHARE)
+
+
+def _one_and_two(lab: Lab, case: str, share: float | None = None) -> list[Measurement]:
     found = []
     for on_postgresql in (False, True) if lab.cluster else (False,):
         with contextlib.ExitStack() as running:
             servers = {}
             for count in (1, 2):
-                name = f"workers-{count}{'-pg' if on_postgresql else ''}"
+                name = f"{case}-{count}{'-pg' if on_postgresql else ''}"
                 servers[f"{'gantry-pg' if on_postgresql else 'gantry'} {count}"] = running.enter_context(
                     lab.another_gantry(
                         name,
@@ -37,24 +51,31 @@ def _workers(lab: Lab) -> list[Measurement]:
                         on_postgresql=on_postgresql,
                     )
                 )
-            found += _compare(lab, servers)
+            found += _compare(lab, case, servers, share)
     return found
 
 
-def _compare(lab: Lab, servers: dict[str, Gantry]) -> list[Measurement]:
-    """Each kind of work at each server in turn."""
+def _compare(lab: Lab, case: str, servers: dict[str, Gantry], share: float | None) -> list[Measurement]:
+    """Each kind of work at each server in turn; our processes held to `share` of a processor."""
     kinds: dict[tuple[str, str], tuple[Server, Callable[[], Work]]] = {}
     for name, server in servers.items():
         fill(server, Rows(_STUDIES))
         store_all(server, lab.corpus.series(_OBJECT))
         for kind, work in _work_at(lab, server).items():
-            kinds[kind, name] = server, work
+            if share is None or kind != "store":  # whose clients and whose disk are not held
+                kinds[kind, name] = server, work
     stretches: dict[tuple[str, str], list[Stretch]] = {one: [] for one in sorted(kinds)}
-    for _ in range(ROUNDS):
-        for one, found in stretches.items():
-            found.append(observe(*kinds[one]))
+    with contextlib.ExitStack() as holding:
+        if share is not None:
+            try:
+                holding.enter_context(held([pid for server in servers.values() for pid in server.own_pids()], share))
+            except NoShares as error:
+                raise Left(str(error)) from error
+        for _ in range(ROUNDS):
+            for one, found in stretches.items():
+                found.append(observe(*kinds[one]))
     return [
-        measured("workers", f"{name} {kind}", found, unit="instances" if kind == "store" else "requests")
+        measured(case, f"{name} {kind}", found, unit="instances" if kind == "store" else "requests")
         for (kind, name), found in stretches.items()
     ]
 
@@ -85,5 +106,11 @@ CASES = [
         "GANTRY_WORKERS 1 and 2: 4 KiB frames in new words, pages of 100, small uploads",
         "1.6x; no errors",
         _workers,
-    )
+    ),
+    Case(
+        "workers-held",
+        "the same where each process of ours has a third of a processor at most",
+        "1.6x",
+        _held_workers,
+    ),
 ]
