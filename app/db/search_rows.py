@@ -32,7 +32,7 @@ Element = dict[str, Any]
 Row = tuple[Any, ...]
 
 _KEPT = 4096  # results, and the rows that they were made of: some 8 MB
-_SMALL_ROW = 2048  # bytes of prepared JSON
+_SMALL_ROW = 2048  # bytes: larger ones are made anew each time
 
 _CHARACTER_SET, _AVAILABILITY = "00080005", "00080056"
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
@@ -119,8 +119,10 @@ class RowReader:
         return [self._result(row[: len(self._columns)]) for row in rows]
 
     def _result(self, row: Row) -> SearchResult:
-        is_small = sum([len(row[place]) for _, place in self._datasets]) <= _SMALL_ROW
-        return _kept(self, row) if is_small else self.make(row)
+        size = sum([len(value) for value in row if isinstance(value, str | bytes)])
+        # The whole metadata of an instance are packed: what is made of them is many times as large.
+        is_packed = self._of_instance > 0 and not row[self._datasets[self._of_instance - 1][1]].startswith(b"{")
+        return self.make(row) if is_packed or size > _SMALL_ROW else _kept(self, row)
 
     def make(self, row: Row) -> SearchResult:
         """The result of a row, made anew."""

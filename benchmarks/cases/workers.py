@@ -13,7 +13,7 @@ from benchmarks.cases.case import Case
 from benchmarks.cases.frames import fragments_of, is_frame, spread
 from benchmarks.cases.ladder import AS_STORED
 from benchmarks.cpu_shares import NoShares, held
-from benchmarks.lab import CONNECTIONS, ROUNDS, Lab, Left, first_answer, loaded_work
+from benchmarks.lab import ROUNDS, Lab, Left, first_answer, loaded_work
 from benchmarks.load import Answer, Probe
 from benchmarks.measurement import Measurement, Stretch, Work, measured, observe
 from benchmarks.servers import Gantry, Server
@@ -21,6 +21,7 @@ from benchmarks.uploads import Upload, store_all, store_under_load
 
 _STUDIES = 1000
 _SHARE = 1 / 3
+_CONNECTIONS = 64  # of a few that are opened at once, the process that happens to be awake takes nearly all
 _OBJECT, _FRAMES = "ladder-1000", 1000
 
 
@@ -91,7 +92,7 @@ def _work_at(lab: Lab, server: Server) -> dict[str, Callable[[], Work]]:
     upload = Upload(lab.corpus.template("many"), 5, 3000)
 
     def reading(probe: Probe) -> Callable[[], Work]:
-        return loaded_work(server, probe, first_answer(server, probe), seconds, CONNECTIONS)
+        return loaded_work(server, probe, first_answer(server, probe), seconds, _CONNECTIONS)
 
     return {
         "frame": reading(frames),

@@ -71,3 +71,12 @@ async def test_results_of_large_rows_are_not_kept(db: Database, made: list[tuple
     query: dict[str, Any] = {"includes": (standard_path("PatientComments"),)}
     assert await _results(db, Level.STUDY, **query) == await _results(db, Level.STUDY, **query)
     assert len(made) == 2
+
+
+async def test_results_of_whole_metadata_are_not_kept(db: Database, made: list[tuple[Any, ...]]) -> None:
+    """They are packed in the row, and many times as large as it is."""
+    await _fill(db)
+    query = SearchQuery(Level.INSTANCE, include_all=True)
+    for count in (6, 12):
+        assert len((await search(db, query)).results) == 6
+        assert len(made) == count
