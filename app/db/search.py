@@ -25,7 +25,7 @@ _MAX_WIDE = 50_000
 # What lies behind the page is counted up to here: sorting twice as much would take as long as all the rest.
 _WIDE_COUNT_CAP = 5_000
 # The same, of other keys, where there are more than a few studies: counting on would take longer than the page.
-_COUNT_CAP_OF_MANY = 2_500
+_COUNT_CAP_OF_MANY = 1_000
 # So many of the newest studies are looked at before an index is read from end to end, unless there are few (ids tell, about).
 _NEWEST = 2_000
 _FEW_STUDIES = 50_000
