@@ -66,7 +66,7 @@ bench: $(INSTALLED) ## Speed suite beside orthanc and nginx, 15 minutes; BENCH="
 
 .PHONY: bench-newest
 bench-newest: ## The same beside Debian's newest orthanc, in a Debian of its own: NEWEST=folder; root and debootstrap
-	@benchmarks/newest_peer.sh $(NEWEST) $(BENCH)
+	@benchmarks/newest_peer.sh "$(NEWEST)" $(BENCH)
 
 .PHONY: lock
 lock: ## Resolve the dependencies anew; UPGRADE=1 takes the newest versions

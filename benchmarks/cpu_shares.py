@@ -5,17 +5,15 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from benchmarks.lab import Left
+
 _GROUPS = Path("/sys/fs/cgroup")
 _PERIOD = 10_000  # microseconds
 
 
-class NoShares(Exception):
-    """The kernel does not let us; the message says why."""
-
-
 @contextlib.contextmanager
 def held(pids: Iterable[int], share: float) -> Iterator[None]:
-    """Each of the processes gets `share` of one processor at most, for the length of a block. Raises NoShares."""
+    """Each of the processes gets `share` of one processor at most, for the length of a block. Raises Left."""
     root = _root()
     groups: list[Path] = []
     try:
@@ -27,7 +25,7 @@ def held(pids: Iterable[int], share: float) -> Iterator[None]:
                 _limit(group, int(share * _PERIOD))
                 (group / "cgroup.procs").write_text(str(pid))
         except OSError as error:
-            raise NoShares(f"control groups cannot be used here: {error.strerror}") from error
+            raise Left(f"control groups cannot be used here: {error.strerror}") from error
         yield
     finally:
         for group in groups:
@@ -39,11 +37,11 @@ def held(pids: Iterable[int], share: float) -> Iterator[None]:
 
 def _root() -> Path:
     """Where groups are made: of version 2 all controllers are in one place, and this one has to be passed on."""
-    if (_GROUPS / "cpu" / "cpu.cfs_quota_us").exists() or (_GROUPS / "cpu" / "cgroup.procs").exists():
+    if (_GROUPS / "cpu" / "cgroup.procs").exists():
         return _GROUPS / "cpu"
     controllers = _GROUPS / "cgroup.controllers"
     if not controllers.exists() or "cpu" not in controllers.read_text().split():
-        raise NoShares("there are no control groups for processors")
+        raise Left("there are no control groups for processors")
     with contextlib.suppress(OSError):
         (_GROUPS / "cgroup.subtree_control").write_text("+cpu")
     return _GROUPS

@@ -37,6 +37,7 @@ inside apt-get install -y -q --no-install-recommends \
 inside Orthanc --version | head -1
 
 mkdir -p "$root/srv/gantry"
+find "$root/srv/gantry" -mindepth 1 -maxdepth 1 ! -name .venv ! -name build -exec rm -rf {} +
 git -C "$project" archive HEAD | tar -x -C "$root/srv/gantry"
 inside make -C /srv/gantry install
 inside make -C /srv/gantry bench BENCH="$*"

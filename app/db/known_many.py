@@ -2,7 +2,8 @@
 
 To say once more that "at least 10,000" lie behind the page takes longer than all the rest of such a search, and users of a
 work list ask the same again and again, for other pages too. Studies come all the time and seldom go, so a lower bound stays one.
-What was counted to its end is never remembered: exact numbers are counted anew each time.
+What was counted to its end is never remembered: exact numbers are counted anew each time. How far is counted depends on how
+many studies there are, about, which is remembered too.
 """
 
 from collections.abc import Callable

@@ -34,4 +34,9 @@ def unpacked(stored: bytes) -> bytes:
 
 def instance_from_row(stored: bytes) -> dict[str, Any]:
     """The data set of `instances.attributes`, or of `instances.metadata` where the former is unknown."""
-    return attributes_from_row(stored) if stored.startswith(b"{") else metadata_from_row(stored)
+    return metadata_from_row(stored) if is_packed(stored) else attributes_from_row(stored)
+
+
+def is_packed(stored: bytes) -> bool:
+    """Whether it is of `instances.metadata`: many times as large as it is stored."""
+    return not stored.startswith(b"{")

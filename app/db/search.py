@@ -133,8 +133,7 @@ async def _at_once(
     """Page and count in one statement: a trip to a server less."""
     reader = _reader_of(returned_by(query), db.dialect)
     statement = statements.page_and_rest(query.level, matching, reader.columns, limit, offset, count_cap + 1)
-    is_first_page = query.level is Level.STUDY and not statement.values
-    rows = await rows_of(db, statement, in_one_way=is_first_page or _is_by_unique_keys(query))
+    rows = await rows_of(db, statement, in_one_way=_is_by_unique_keys(query))
     results = await _results(db, reader, rows)
     remaining = rows[0][-1] if rows else None
     return _counted(results, offset, remaining or 0, count_cap, is_known=bool(rows) or not offset)

@@ -38,13 +38,14 @@ _ELSEWHERE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRU
 async def rows_of(db: Database, statement: Sql, *, in_one_way: bool = False) -> list[Row]:
     """Every row of the statement. Values come as the driver gives them. Raises DatabaseUnavailable.
 
-    in_one_way  whether there is one way to find them, whatever the values, as by unique keys: then PostgreSQL keeps the plan
+    in_one_way  whether there is one way to find them, whatever the values, as by unique keys: then PostgreSQL keeps the plan, as
+                it does where there are no values
     """
     if db.dialect == "sqlite":
         with database_errors():
             return await _reader(db).rows(statement)
     text = numbered(statement.text)
-    if in_one_way and db.look_ups is not None:
+    if (in_one_way or not statement.values) and db.look_ups is not None:
         with database_errors():
             return await db.look_ups.fetch(text, statement.values)
     async with reading(db) as connection:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from app.db.engine import Dialect
-from app.db.prepared_json import attributes_from_row, instance_from_row
+from app.db.prepared_json import attributes_from_row, instance_from_row, is_packed
 from app.db.projection import LevelProjection, Projection, Tree
 from app.dicom.attributes import (
     COMPUTED,
@@ -119,10 +119,9 @@ class RowReader:
         return [self._result(row[: len(self._columns)]) for row in rows]
 
     def _result(self, row: Row) -> SearchResult:
-        size = sum([len(value) for value in row if isinstance(value, str | bytes)])
-        # The whole metadata of an instance are packed: what is made of them is many times as large.
-        is_packed = self._of_instance > 0 and not row[self._datasets[self._of_instance - 1][1]].startswith(b"{")
-        return self.make(row) if is_packed or size > _SMALL_ROW else _kept(self, row)
+        is_small = sum([len(value) for value in row if isinstance(value, str | bytes)]) <= _SMALL_ROW
+        is_kept = is_small and not any([is_packed(row[place]) for _, place in self._datasets])
+        return _kept(self, row) if is_kept else self.make(row)
 
     def make(self, row: Row) -> SearchResult:
         """The result of a row, made anew."""

@@ -48,7 +48,8 @@ def page_and_rest(level: Level, matching: Matching, columns: str, limit: int, of
     )
     full = _in_full("postgresql", level, f"{columns}, (SELECT number FROM rest)", Sql("SELECT id FROM found"))
     whole = joined([counted, full, sql("LIMIT ?", limit)])
-    return whole if offset or matching.conditions else with_numbers(whole)
+    is_first_of_all = level is Level.STUDY and not (offset or matching.conditions)  # what work lists begin with
+    return with_numbers(whole) if is_first_of_all else whole
 
 
 def wide_page(

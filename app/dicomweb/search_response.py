@@ -52,13 +52,8 @@ def texts_of(
     """
     steps = _LEVELS.index(level) + 1
     above = [uid if uid and is_uid(uid) else "" for uid in (study_instance_uid, series_instance_uid, None)][:steps]
-    member = b'"%b":{"vr":"UR","Value":["%b%%b"]}' % (RETRIEVE_URL.encode(), _escaped(base_url))
+    begin = b'"%b":{"vr":"UR","Value":[%b' % (RETRIEVE_URL.encode(), orjson.dumps(base_url)[:-1])
     for result in results:
         uids = [given if uid is None else uid for uid, given in zip(result.uids, above, strict=False)]
-        path = "".join(map(str.__add__, _SEGMENTS, uids)) if all(uids) else ""
-        yield result.with_member(member % path.encode() if path else b"")
-
-
-def _escaped(text: str) -> bytes:
-    """For the inside of a JSON string, and of a template."""
-    return orjson.dumps(text)[1:-1].replace(b"%", b"%%")
+        path = "".join([segment + uid for segment, uid in zip(_SEGMENTS, uids, strict=False)])
+        yield result.with_member(b'%b%b"]}' % (begin, path.encode()) if all(uids) else b"")

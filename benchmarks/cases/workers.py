@@ -12,8 +12,8 @@ from benchmarks.archive_rows import Rows, fill
 from benchmarks.cases.case import Case
 from benchmarks.cases.frames import fragments_of, is_frame, spread
 from benchmarks.cases.ladder import AS_STORED
-from benchmarks.cpu_shares import NoShares, held
-from benchmarks.lab import ROUNDS, Lab, Left, first_answer, loaded_work
+from benchmarks.cpu_shares import held
+from benchmarks.lab import ROUNDS, Lab, first_answer, loaded_work
 from benchmarks.load import Answer, Probe
 from benchmarks.measurement import Measurement, Stretch, Work, measured, observe
 from benchmarks.servers import Gantry, Server
@@ -66,12 +66,8 @@ def _compare(lab: Lab, case: str, servers: dict[str, Gantry], share: float | Non
             if share is None or kind != "store":  # whose clients and whose disk are not held
                 kinds[kind, name] = server, work
     stretches: dict[tuple[str, str], list[Stretch]] = {one: [] for one in sorted(kinds)}
-    with contextlib.ExitStack() as holding:
-        if share is not None:
-            try:
-                holding.enter_context(held([pid for server in servers.values() for pid in server.own_pids()], share))
-            except NoShares as error:
-                raise Left(str(error)) from error
+    ours = [pid for server in servers.values() for pid in server.own_pids()]
+    with contextlib.nullcontext() if share is None else held(ours, share):
         for _ in range(ROUNDS):
             for one, found in stretches.items():
                 found.append(observe(*kinds[one]))
