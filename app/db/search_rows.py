@@ -120,7 +120,7 @@ class RowReader:
 
     def _result(self, row: Row) -> SearchResult:
         is_small = sum([len(value) for value in row if isinstance(value, str | bytes)]) <= _SMALL_ROW
-        is_kept = is_small and not any([is_packed(row[place]) for _, place in self._datasets])
+        is_kept = is_small and not any(is_packed(row[place]) for _, place in self._datasets)
         return _kept(self, row) if is_kept else self.make(row)
 
     def make(self, row: Row) -> SearchResult:
