@@ -1,13 +1,15 @@
 """Large bodies of requests, received by threads.
 
 Copying half a megabyte out of the kernel takes the event loop as long as all else that it does for an instance, and needs no lock
-of the interpreter. What the loop gets of a fast client are few large pieces. Of a slow one it takes the little that is there
-itself: a thread costs more.
+of the interpreter. What the loop gets are few large pieces: it is woken when there is enough for one (SO_RCVLOWAT), of a slow
+client too, and a thread reads it. To wake it costs more than to read a little.
 """
 
 import asyncio
+import contextlib
 import functools
 import os
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,7 +18,8 @@ from app.cli.sockets import twin_of
 
 WORTH_IT = 1024 * 1024  # bytes of a body that are still to come
 PIECE = 1024 * 1024  # bytes that a thread reads at once
-_FEW = 64 * 1024  # bytes that are taken here
+ENOUGH = 256 * 1024  # bytes that the loop is woken for, or the rest of the body
+_FEW = 64 * 1024  # bytes that are taken here: a thread costs more
 _THREADS = 2  # they never wait for a client
 
 
@@ -82,6 +85,7 @@ class Upload:
     def _wait(self) -> None:
         if not (self._is_paused or self._is_waiting or self._is_reading or self._is_over):
             self._is_waiting = True
+            self._wake_at(min(self._left, ENOUGH))
             self._loop.add_reader(self._twin, self._look)
 
     def _stop_waiting(self) -> None:
@@ -89,10 +93,24 @@ class Upload:
             self._is_waiting = False
             self._loop.remove_reader(self._twin)
 
+    def _wake_at(self, count: int) -> None:
+        """The socket is the transport's too: behind the body it is to be woken for a single byte again."""
+        with contextlib.suppress(OSError):  # where that cannot be said pieces are smaller, that is all
+            self._twin.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+
     def _look(self) -> None:
-        """Something has arrived."""
-        most = min(self._left, _FEW)
-        self._go_on(most, *_read(self._twin.fileno(), most))
+        """Enough has arrived, or the client has gone."""
+        if self._left <= _FEW:
+            self._go_on(self._left, *_read(self._twin.fileno(), self._left))
+        else:
+            self._stop_waiting()
+            self._read_in_thread()
+
+    def _read_in_thread(self) -> None:
+        self._is_reading = True
+        most = min(self._left, PIECE)
+        reading = self._loop.run_in_executor(_threads(), _read, self._twin.fileno(), most)
+        reading.add_done_callback(lambda done: self._come(most, done))
 
     def _come(self, most: int, reading: "asyncio.Future[tuple[list[bytes], bool]]") -> None:
         """A thread has read."""
@@ -108,16 +126,14 @@ class Upload:
         for piece in pieces:
             self._take(piece)
         if has_gone or not self._left:
+            self._wake_at(1)
             self.close()
             self._end(not self._left)
         elif count < most:
             self._wait()
         elif not (self._is_paused or self._is_over):  # there is more
             self._stop_waiting()
-            self._is_reading = True
-            most = min(self._left, PIECE)
-            reading = self._loop.run_in_executor(_threads(), _read, self._twin.fileno(), most)
-            reading.add_done_callback(lambda done: self._come(most, done))
+            self._read_in_thread()
 
 
 @functools.cache
