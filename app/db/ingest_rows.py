@@ -86,7 +86,8 @@ def merge_attributes(known: Mapping[str, Any], later: Iterable[Mapping[str, Any]
     merged = dict(known)
     last: Mapping[str, Any] = {}
     for attributes in later:
-        if attributes is last or attributes == last:  # as the instances of a series mostly agree
+        # As the instances of a series mostly agree, with one another and with what is known of it.
+        if attributes is last or attributes == last or attributes == merged:
             continue
         last = attributes
         for tag, element in attributes.items():
