@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, exc, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from app.db.kept_rows import KeptRows
 from app.db.known_many import KnownMany
 from app.db.postgresql import ConnectionLimits, LookUps, postgresql_engine
 from app.dicom.matching import AttributePath
@@ -75,7 +76,7 @@ class TryAgain(Exception):
 class Database:
     """engine begins write transactions; reader shares its connections and begins none. searchable: the attributes
     that the operator made searchable besides the default ones (GANTRY_SEARCHABLE_ATTRIBUTES). writer and write_thread are
-    SQLite's: the one connection that writes, and where. look_ups: PostgreSQL's. known_many: of searches."""
+    SQLite's: the one connection that writes, and where. look_ups: PostgreSQL's. known_many, kept_rows: of searches."""
 
     engine: AsyncEngine
     reader: AsyncEngine
@@ -88,6 +89,7 @@ class Database:
     write_thread: ThreadPoolExecutor | None = None
     look_ups: LookUps | None = None
     known_many: KnownMany = field(default_factory=KnownMany)
+    kept_rows: KeptRows = field(default_factory=KeptRows)
 
 
 async def open_database(

@@ -87,7 +87,7 @@ def merge_attributes(known: Mapping[str, Any], later: Iterable[Mapping[str, Any]
     last: Mapping[str, Any] = {}
     for attributes in later:
         # As the instances of a series mostly agree, with one another and with what is known of it.
-        if attributes is last or attributes == last or attributes == merged:
+        if attributes in (last, merged):
             continue
         last = attributes
         for tag, element in attributes.items():

@@ -24,6 +24,8 @@ _TOGETHER = 64  # look-ups by one statement
 _PATIENCE = (
     0.005  # seconds: a statement that takes longer waits for a disk or a lock, and the others need not wait with it
 )
+# Two snapshots are the same only if no transaction that writes has begun or ended in between.
+STATE = "SELECT pg_current_snapshot()::text"
 _RECYCLED = 1800.0  # seconds
 _CLOSING = 5.0  # seconds
 _KEPT_PLANS = {
@@ -106,11 +108,21 @@ class LookUps:
         finally:
             self.turns.release()
 
+    async def state(self) -> str:
+        """What a statement sees of the database: another text after any change. Who asks at the same time asks together."""
+        (state,) = await self.together.put(_states, self, [None])
+        return state
+
     async def close(self) -> None:
         """Look-ups that are under way are waited for, but not for long: the server may have gone."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING):
                 await self.pool.close()  # when it is broken off it ends the connections itself
+
+
+async def _states(look_ups: LookUps, asked: Sequence[None]) -> list[str]:
+    ((state,),) = await look_ups.fetch(STATE, ())
+    return [state] * len(asked)
 
 
 async def _leave(_connection: Any) -> None:

@@ -152,7 +152,7 @@ async def _one_by_one(
     """The page, then the count."""
     reader = _reader_of(returned_by(query), db.dialect)
     place: tuple[str, int] | int = offset
-    found: list[Row] = []
+    found: Sequence[Row] = []
     if limit:
         found = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit + 1, offset))
         if len(found) <= limit:

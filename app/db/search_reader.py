@@ -12,7 +12,7 @@ a thread the interpreter's lock is given up for each of them, and while the loop
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter, thread_time
 from typing import Any
@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine, event
 
 from app.db.engine import Database, database_errors, reading
+from app.db.postgresql import STATE
 from app.db.sql_text import Sql, numbered
 
 Row = tuple[Any, ...]
@@ -32,26 +33,59 @@ _LONG_STRIDE = 100_000
 _CACHE, _CACHE_OF_THREAD = 16_000, 8_000  # KiB of pages; there may be half a dozen threads
 # For how long, in seconds, and of how many statements it is remembered that they took longer, unless so many in a row do not.
 _REMEMBERED, _MAX_LONG, _IN_A_ROW = 60.0, 1024, 3
+_WITH_STATE = f"SELECT ({STATE}) AS state, found.* FROM ({{}}) found"  # noqa: S608 - both texts are ours
 _ELSEWHERE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT}
 
 
-async def rows_of(db: Database, statement: Sql, *, in_one_way: bool = False) -> list[Row]:
-    """Every row of the statement. Values come as the driver gives them. Raises DatabaseUnavailable.
+async def rows_of(db: Database, statement: Sql, *, in_one_way: bool = False) -> Sequence[Row]:
+    """Every row of the statement, not to be changed. Values come as the driver gives them. Raises DatabaseUnavailable.
 
     in_one_way  whether there is one way to find them, whatever the values, as by unique keys: then PostgreSQL keeps the plan, as
                 it does where there are no values
     """
+    is_asked_again = db.kept_rows.is_asked_again(statement)
     if db.dialect == "sqlite":
         with database_errors():
-            return await _reader(db).rows(statement)
-    text = numbered(statement.text)
-    if (in_one_way or not statement.values) and db.look_ups is not None:
+            return await _of_sqlite(db, statement, is_asked_again=is_asked_again)
+    return await _of_postgresql(db, statement, in_one_way=in_one_way, is_asked_again=is_asked_again)
+
+
+async def _of_sqlite(db: Database, statement: Sql, *, is_asked_again: bool) -> Sequence[Row]:
+    reader = _reader(db)
+    state = reader.state() if is_asked_again else None
+    if state is None:
+        return await reader.rows(statement)
+    found = db.kept_rows.rows(statement, state)
+    if found is None:
+        found = await reader.rows(statement)
+        db.kept_rows.keep(statement, state, found)
+    return found
+
+
+async def _of_postgresql(db: Database, statement: Sql, *, in_one_way: bool, is_asked_again: bool) -> Sequence[Row]:
+    if is_asked_again and db.look_ups is not None and db.kept_rows.holds(statement):
         with database_errors():
-            return await db.look_ups.fetch(text, statement.values)
+            state = await db.look_ups.state()
+        if (kept := db.kept_rows.rows(statement, state)) is not None:
+            return kept
+        is_asked_again = False
+    text = numbered(statement.text)
+    if not is_asked_again:
+        return await _fetched(db, text, statement.values, in_one_way=in_one_way)
+    rows = await _fetched(db, _WITH_STATE.format(text), statement.values, in_one_way=in_one_way)
+    found = [row[1:] for row in rows]
+    if rows:  # none says nothing of the state
+        db.kept_rows.keep(statement, rows[0][0], found)
+    return found
+
+
+async def _fetched(db: Database, text: str, values: tuple[Any, ...], *, in_one_way: bool) -> list[Row]:
+    if (in_one_way or not values) and db.look_ups is not None:
+        with database_errors():
+            return await db.look_ups.fetch(text, values)
     async with reading(db) as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
-        rows: list[Row] = await driver.fetch(text, *statement.values)
-        return rows
+        return [tuple(row) for row in await driver.fetch(text, *values)]
 
 
 @dataclass(slots=True)
@@ -89,6 +123,16 @@ class SqliteReader:
                 if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
                     long = self._remember(statement.text)
         return await self.rows_in_thread(statement, long)
+
+    def state(self) -> int | None:
+        """Another number after any change, by whatever process; None while that cannot be told."""
+        try:
+            ((number,),) = self._brief.execute("PRAGMA data_version").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _ELSEWHERE:
+                raise
+            return None
+        return int(number)
 
     async def rows_in_thread(self, statement: Sql, long: _Long | None = None) -> list[Row]:
         """By way of a thread. What it took is noted in `long`."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, make_url, text
 
-from app.db import ingest, locate, locate_frames, metadata, point_query, postgresql
+from app.db import ingest, kept_rows, locate, locate_frames, metadata, point_query, postgresql
 from app.db.any_of import listed
 from app.db.engine import Database, reading
 from app.db.locate import keys_of, locate_instance
@@ -59,7 +59,8 @@ async def test_a_look_up_is_planned_once(db: Database) -> None:
     assert [tuple(row) for row in counts] == [(20, 0)]
 
 
-async def test_a_first_page_is_planned_once(db: Database) -> None:
+async def test_a_first_page_is_planned_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_rows, "SECONDS", 0.0)  # it is looked up each time
     await store(db, [instance(f"{number}", f"{number}.1", f"{number}.1.1") for number in range(1, 4)])
     for _ in range(5):
         page = await search(db, SearchQuery(Level.STUDY, limit=2))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.db import search_reader
+from app.db import kept_rows, search_reader
 from app.db.engine import Database, close_database, open_database, reading, transact
 from app.db.search import search
 from app.db.search_reader import rows_of
@@ -125,6 +125,7 @@ async def test_what_was_long_once_need_not_be_long_again(
     db: Database, statement_counter: StatementCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_reader, "_BRIEF", 0.01)
+    monkeypatch.setattr(kept_rows, "SECONDS", 0.0)
     statement = _COUNTING + "   "
     with statement_counter.counting(2):
         assert await rows_of(db, sql(statement, 1_000_000)) == [(1_000_000,)]
