@@ -14,9 +14,10 @@ from app.db.kept_rows import MOST, MOST_ASKED, MOST_BYTES, PAUSE, SECONDS, KeptR
 from app.db.postgresql import STATE
 from app.db.search import search
 from app.dicom.attributes import standard_path
+from app.dicom.instance import InstanceRecord
 from app.dicom.matching import AttributeMatch, Level, Rule, SearchQuery
 from app.dicom.references import StudyRef
-from tests.support.archive import instance, store
+from tests.support.archive import store, study_of_doe
 from tests.support.databases import StatementCounter
 from tests.support.matching_cases import between, is_value, like
 
@@ -37,17 +38,9 @@ _KEYS: list[tuple[Level, dict[str, Rule], dict[str, Any]]] = [
 ]
 
 
-def _study(number: int) -> Any:
-    return instance(
-        f"1.{number}",
-        f"1.{number}.1",
-        f"1.{number}.1.1",
-        StudyDate=f"202401{number % 9 + 1:02}",
-        PatientID=f"P{number}",
-        PatientName="Doe^John",
-        PatientComments="even" if number % 2 == 0 else "odd",
-        Modality="MR" if number % 3 else "CT",
-    )
+def _study(number: int) -> InstanceRecord:
+    comments = "even" if number % 2 == 0 else "odd"
+    return study_of_doe(number, PatientComments=comments, Modality="MR" if number % 3 else "CT")
 
 
 def _query(keys: dict[str, Rule], level: Level = Level.STUDY, **options: Any) -> SearchQuery:

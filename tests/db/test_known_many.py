@@ -11,9 +11,10 @@ from app.db.engine import Database
 from app.db.known_many import MOST, SECONDS, KnownMany
 from app.db.search import SearchPage, search
 from app.dicom.attributes import standard_path
+from app.dicom.instance import InstanceRecord
 from app.dicom.matching import AttributeMatch, Level, Rule, SearchQuery
 from app.dicom.references import StudyRef
-from tests.support.archive import instance, store
+from tests.support.archive import instance, store, study_of_doe
 from tests.support.databases import StatementCounter
 from tests.support.matching_cases import between, is_value, like
 
@@ -33,16 +34,8 @@ async def _fill(db: Database) -> None:
     await store(db, [_study(number) for number in range(_STUDIES)])
 
 
-def _study(number: int) -> Any:
-    return instance(
-        f"1.{number}",
-        f"1.{number}.1",
-        f"1.{number}.1.1",
-        StudyDate=f"202401{number % 9 + 1:02}",
-        PatientID=f"P{number}",
-        PatientName="Doe^John",
-        Modality="MR",
-    )
+def _study(number: int) -> InstanceRecord:
+    return study_of_doe(number, Modality="MR")
 
 
 def _query(keys: dict[str, Rule], level: Level = Level.STUDY, **options: Any) -> SearchQuery:

@@ -49,6 +49,19 @@ def instance(
     return record(data, transfer_syntax=transfer_syntax)
 
 
+def study_of_doe(number: int, **attributes: Any) -> InstanceRecord:
+    """The one instance of study 1.{number}, of patient P{number}, on one of nine days."""
+    return instance(
+        f"1.{number}",
+        f"1.{number}.1",
+        f"1.{number}.1.1",
+        StudyDate=f"202401{number % 9 + 1:02}",
+        PatientID=f"P{number}",
+        PatientName="Doe^John",
+        **attributes,
+    )
+
+
 def record(data: Mapping[str, Any], *, transfer_syntax: str = EXPLICIT_LITTLE_ENDIAN) -> InstanceRecord:
     """What the database is told of a data set, as if it had come in a file."""
     study, series, sop = (data[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018"))
