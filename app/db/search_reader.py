@@ -68,7 +68,6 @@ async def _of_postgresql(db: Database, statement: Sql, *, in_one_way: bool, is_a
             state = await db.look_ups.state()
         if (kept := db.kept_rows.rows(statement, state)) is not None:
             return kept
-        is_asked_again = False
     text = numbered(statement.text)
     if not is_asked_again:
         return await _fetched(db, text, statement.values, in_one_way=in_one_way)

@@ -48,6 +48,11 @@ def _query(keys: dict[str, Rule], level: Level = Level.STUDY, **options: Any) ->
     return SearchQuery(level, matches=matches, **{"limit": 5, **options})
 
 
+def _looked_up(statements: list[str]) -> list[str]:
+    """Without those that only ask whether anything has changed."""
+    return [one for one in statements if one not in (STATE, "PRAGMA data_version")]
+
+
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[Database]:
     """The same database as another process sees it."""
@@ -74,7 +79,7 @@ async def test_what_is_asked_again_is_not_looked_up_again(
     for _ in range(30):  # on PostgreSQL whatever changes in other databases of the server counts as a change
         before = len(statement_counter.statements)
         assert await search(db, query) == first
-        looked_up.append([one for one in statement_counter.statements[before:] if one != STATE])
+        looked_up.append(_looked_up(statement_counter.statements[before:]))
     fewest = min(looked_up, key=len)
     if db.dialect == "postgresql" and "PatientComments" in keys:
         assert all("ANY(" in one for one in fewest)  # by lists, which are not remembered
@@ -82,6 +87,23 @@ async def test_what_is_asked_again_is_not_looked_up_again(
         assert len(fewest) == 1  # nothing that was found says of which state it is
     else:
         assert not fewest
+
+
+async def test_it_goes_on_for_as_long_as_nothing_changes(
+    db: Database, statement_counter: StatementCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_rows, "PAUSE", 0.0)
+    clock = Clock()
+    monkeypatch.setattr(db.kept_rows, "_clock", clock)
+    await store(db, [_study(1)])
+    query, counts = _query({}), []
+    for _ in range(5):  # see above
+        before = len(statement_counter.statements)
+        for _ in range(12):
+            await search(db, query)
+            clock.time += SECONDS / 3
+        counts.append(len(_looked_up(statement_counter.statements[before:])))
+    assert min(counts) <= 5
 
 
 @pytest.mark.parametrize("pause", [0.0, PAUSE])
