@@ -35,8 +35,9 @@ class BlobWriter(ABC):
         """Append. Memory held is bounded (about 1 MiB). Raises OutOfSpace, BlobStoreUnavailable."""
 
     @abstractmethod
-    async def digest(self) -> str:
-        """Lower-case hexadecimal SHA-256 of all bytes written so far."""
+    async def digest(self, like: str = "") -> str:
+        """The digest of all bytes written so far, of the kind of `like` (app.blobs.digests). Raises OutOfSpace,
+        BlobStoreUnavailable."""
 
     def head(self, length: int) -> bytes | None:
         """The first `length` bytes, or all if there are fewer; None where they are not in memory."""

@@ -3,7 +3,7 @@
     instances/
       {Study Instance UID}/
         {Series Instance UID}/
-          {SOP Instance UID}-{16 digits of the SHA-256}-{16 random digits}.dcm     one stored instance, as it was received
+          {SOP Instance UID}-{16 digits of the digest}-{16 random digits}.dcm     one stored instance, as it was received
     tombstones/
       instances/{study}/{series}/{instance}-{digest}-{random}.json    says that the blob of the same name was deleted or replaced
 
@@ -49,7 +49,7 @@ def validate_prefix(prefix: str) -> str:
 def instance_key(study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str, digest: str) -> str:
     """A new key for an instance, another one at every call.
 
-    `digest` is the lower-case hexadecimal SHA-256 of the blob. Raises ValueError when a part cannot stand in a key.
+    `digest` is that of the blob (app.blobs.digests). Raises ValueError when a part cannot stand in a key.
     """
     name = f"{sop_instance_uid}-{digest[:16]}-{secrets.token_hex(8)}.dcm"
     key = f"{INSTANCES}{study_instance_uid}/{series_instance_uid}/{name}"

@@ -1,10 +1,10 @@
 """Blobs in memory: for tests, and for trying things out. Gone when the process ends."""
 
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from app.blobs.base import BlobStat, BlobStore, BlobWriter, KeyOf
+from app.blobs.digests import digest_of
 from app.blobs.keys import validate_key, validate_prefix
 from app.blobs.ranges import validate_range
 from app.errors import BlobNotFound, BlobStoreUnavailable
@@ -75,8 +75,8 @@ class _MemoryWriter(BlobWriter):
         self._written().extend(data)
         self.size = len(self._written())
 
-    async def digest(self) -> str:
-        return hashlib.sha256(self._written()).hexdigest()
+    async def digest(self, like: str = "") -> str:
+        return digest_of(self._written(), like)
 
     async def contents(self) -> bytes | memoryview:
         return bytes(self._written())

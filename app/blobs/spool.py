@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import hashlib
 import mmap
 import os
 import secrets
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.blobs.base import BlobWriter, KeyOf
+from app.blobs.digests import BlobHash, digest_of, is_new_kind
 from app.blobs.held_bytes import HeldBytes, Piece
 from app.blobs.keys import validate_key
 from app.blobs.threads import in_thread, settled
@@ -191,7 +191,7 @@ class SpoolWriter(BlobWriter):
         self._folder = folder
         self._pool = pool
         self._held = HeldBytes()
-        self._hash = hashlib.sha256()
+        self._hash = BlobHash()
         self._hashed = 0  # bytes of those held that the hash has seen
         self._file: SpoolFile | None = None
         self._ended = False
@@ -213,13 +213,16 @@ class SpoolWriter(BlobWriter):
                 self.size += len(piece)
                 taken += len(piece)
 
-    async def digest(self) -> str:
+    async def digest(self, like: str = "") -> str:
         self._require_open()
+        if not is_new_kind(like):
+            contents = await self.contents()
+            return await self._guarded(lambda: digest_of(contents, like))
         if self._held.size - self._hashed > _HASH_INLINE:
             await self._guarded(self._hash_held)
         else:
             self._hash_held()
-        return self._hash.hexdigest()
+        return self._hash.digest
 
     def head(self, length: int) -> bytes | None:
         self._require_open()
@@ -306,7 +309,7 @@ class SpoolWriter(BlobWriter):
         if isinstance(key, str):
             return key
         self._hash_held()
-        return validate_key(key(self._hash.hexdigest()))
+        return validate_key(key(self._hash.digest))
 
     def _hash_held(self) -> None:
         for piece in self._held.behind(self._hashed):

@@ -1,6 +1,5 @@
 """Finds and fetches stored instances (PS3.18 sections 10.6 and 10.4) and writes them to files, byte for byte as stored."""
 
-import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +10,7 @@ from typing import IO, Any
 
 import httpx
 
+from app.blobs.digests import digests_of
 from app.cli.dicom_head import HEAD_SIZE, Head, read_head
 from app.cli.http import (
     BUSY_STATUSES,
@@ -133,7 +133,7 @@ class WadoClient:
             known = self._known(ref) if isinstance(ref, InstanceRef) else None
             headers = {"Accept": ACCEPT_INSTANCE if isinstance(ref, InstanceRef) else ACCEPT_SERIES}
             if known is not None:
-                headers["If-None-Match"] = known.entity_tag
+                headers["If-None-Match"] = known.entity_tags
             async with self._get(resource_path(ref), headers) as response:
                 if known is not None and known.is_current(response):
                     yield Written(known.ref, known.transfer_syntax_uid, unchanged=True)
@@ -191,7 +191,7 @@ class _KnownFile:
 
     ref: InstanceRef
     size: int
-    digest: str
+    digests: tuple[str, ...]  # of every kind that a Gantry may know it by
     transfer_syntax_uid: str
 
     @classmethod
@@ -199,13 +199,13 @@ class _KnownFile:
         with path.open("rb") as stream:
             head = read_head(stream.read(HEAD_SIZE))
             stream.seek(0)
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return cls(ref, path.stat().st_size, digest, head.transfer_syntax_uid if head else "")
+            digests = digests_of(stream)
+        return cls(ref, path.stat().st_size, digests, head.transfer_syntax_uid if head else "")
 
     @property
-    def entity_tag(self) -> str:
-        """As Gantry makes it; to other servers it is one that they do not know."""
-        return f'"{self.digest[:32]}-{self.transfer_syntax_uid}"'
+    def entity_tags(self) -> str:
+        """As Gantry makes them; to other servers they are such as they do not know."""
+        return ", ".join(f'"{digest[:32]}-{self.transfer_syntax_uid}"' for digest in self.digests)
 
     def is_current(self, response: httpx.Response) -> bool:
         """By 304, by an ETag made of the digest, or, where there is no ETag, by the size of a single part."""
@@ -213,7 +213,7 @@ class _KnownFile:
             return response.status_code == 304
         if "ETag" in response.headers:
             etag: str = response.headers["ETag"]
-            return self.digest[:32] in etag.lower()
+            return any(digest[:32] in etag.lower() for digest in self.digests)
         is_single = response.headers.get("Content-Type", "").lower().startswith("application/dicom")
         return bool(is_single and response.headers.get("Content-Length") == str(self.size))
 

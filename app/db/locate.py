@@ -29,7 +29,7 @@ class InstanceLocation(NamedTuple):
     """One stored instance. A tuple, for thousands are made for one answer.
 
     size        of the blob, in bytes
-    digest      lower-case hexadecimal SHA-256 of the blob
+    digest      of the blob: hexadecimal digits and their kind (app.blobs.digests)
     layout      app.dicom.layout.InstanceLayout as JSON text
     created_at  when this content was stored (UTC)
     """

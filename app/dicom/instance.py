@@ -78,7 +78,7 @@ class ParsedInstance:
 class InstanceRecord:
     """All that the database keeps of one accepted instance, whose blob is durable already.
 
-    digest  lower-case hexadecimal SHA-256 of the whole blob
+    digest  of the whole blob: hexadecimal digits and their kind (app.blobs.digests)
     """
 
     ref: InstanceRef

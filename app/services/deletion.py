@@ -64,7 +64,7 @@ async def read_record(blobs: BlobStore, key: str, limits: ParseLimits, digest: s
         async for chunk in blobs.open(key):
             await writer.write(chunk)
         parsed = parse_instance(await writer.contents(), limits)
-        found = await writer.digest()
+        found = await writer.digest(like=digest)
         size = writer.size
     finally:
         await writer.cancel()

@@ -148,7 +148,7 @@ class _StoreGroup:
         for one in candidates:
             known = digests.get(one.ref)
             if known is not None:
-                one.digest = await one.writer.digest()
+                one.digest = await one.writer.digest(like=known)
             if known == one.digest:
                 self._results[one.place] = StoredInstance(
                     one.ref, one.sop_class_uid, study_created=False, changed=False, remarks=one.remarks

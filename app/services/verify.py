@@ -1,11 +1,11 @@
 """Verify: every row's blob is there, with the size and the digest that were acknowledged."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.blobs.base import BlobStore
+from app.blobs.digests import BlobHash
 from app.db.inventory import iterate_instances
 from app.db.locate import InstanceLocation
 from app.errors import BlobNotFound, BlobStoreUnavailable
@@ -52,19 +52,19 @@ async def verify(archive: Archive, on_progress: Callable[[int], None] = lambda _
 
 
 async def _check(blobs: BlobStore, location: InstanceLocation) -> Damage | None:
-    digest = hashlib.sha256()
+    found = BlobHash(like=location.digest)
     size = 0
     try:
         async for chunk in blobs.open(location.blob_key):
             size += len(chunk)
-            digest.update(chunk)
+            found.update(chunk)
     except BlobNotFound:
         return _damage(location, "the blob is missing")
     except BlobStoreUnavailable as error:
         return _damage(location, f"the blob cannot be read: {error}")
     if size != location.size:
         return _damage(location, f"the blob has {size} bytes, stored were {location.size}")
-    if digest.hexdigest() != location.digest:
+    if found.digest != location.digest:
         return _damage(location, "the blob's digest is not that of what was stored")
     return None
 

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import gc
-import hashlib
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+
+from blake3 import blake3
 
 from app.blobs import BlobStore
 from app.blobs.keys import instance_key
@@ -23,7 +24,7 @@ def noise(size: int) -> bytes:
 
 
 def digest_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return f"{blake3(data).hexdigest()}-blake3"
 
 
 def new_key(data: bytes = b"", study: str = "1.2", series: str = "1.2.3", instance: str = "1.2.3.4") -> str:

@@ -1,6 +1,7 @@
 """What writers of every blob store do: a part of BlobStoreTests."""
 
 import asyncio
+import hashlib
 
 import pytest
 
@@ -98,10 +99,13 @@ class WritingTests:
         assert writer.size == 8
 
     @pytest.mark.parametrize("size", SIZES)
-    async def test_digest_is_the_sha256_of_what_was_written(self, writer: BlobWriter, size: int) -> None:
+    async def test_digest_is_that_of_what_was_written(self, writer: BlobWriter, size: int) -> None:
         data = noise(size)
         await writer.write(data)
         assert await writer.digest() == digest_of(data)
+        older = hashlib.sha256(data).hexdigest()
+        assert await writer.digest(like=older) == older, "in the kind of earlier versions, too"
+        assert await writer.digest(like=digest_of(b"other")) == digest_of(data)
 
     async def test_digest_may_be_asked_between_writes(self, writer: BlobWriter) -> None:
         data = noise(2 * MIB)

@@ -1,7 +1,6 @@
 """What is left of a folder store when its process is killed in the middle."""
 
 import asyncio
-import hashlib
 import random
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.blobs import LocalBlobStore
-from tests.blobs.backend import list_keys, names_in, read_blob
+from tests.blobs.backend import digest_of, list_keys, names_in, read_blob
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +32,7 @@ def start_python(code: str, *arguments: str) -> "subprocess.Popen[bytes]":
 
 
 WRITER = """
-import asyncio, hashlib, os, sys
+import asyncio, os, sys
 from pathlib import Path
 from app.blobs import LocalBlobStore
 from app.blobs.keys import instance_key
@@ -73,7 +72,7 @@ async def test_a_killed_process_leaves_whole_blobs_only(store: LocalBlobStore) -
     listed = set(await list_keys(store))
     assert acknowledged <= listed, "nothing that was acknowledged is lost"
     for key in listed:
-        digest = hashlib.sha256(await read_blob(store, key)).hexdigest()
+        digest = digest_of(await read_blob(store, key))
         assert digest.startswith(key.rpartition("/")[2].split("-")[1]), "nothing half-written is listed"
     assert left_in_spool > 0, "no process was killed in the middle"
     assert await store.remove_stale_spool(timedelta(hours=1)) == 0

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -223,10 +224,14 @@ def test_an_etag_made_of_the_digest_is_recognised(peer: RetrievePeer, tmp_path: 
     peer.change = lambda path, _: Reply(304) if path == one.path else None
     again = Run(peer.url, tmp_path)
     assert again.tally.unchanged == 1
-    tag = f'"{hashlib.sha256(one.content).hexdigest()[:32]}-{EXPLICIT}"'
-    assert peer.seen[-1][1]["if-none-match"] == tag
-    peer.change = lambda path, _: Reply(200, b"x", (("etag", tag),)) if path == one.path else None
-    assert Run(peer.url, tmp_path).tally.unchanged == 1
+    # Those of servers that know it by BLAKE3, and of earlier ones.
+    hashes = (blake3(one.content).hexdigest(), hashlib.sha256(one.content).hexdigest())
+    tags = [f'"{digits[:32]}-{EXPLICIT}"' for digits in hashes]
+    assert peer.seen[-1][1]["if-none-match"] == ", ".join(tags)
+    for tag in tags:
+        reply = Reply(200, b"x", (("etag", tag),))
+        peer.change = lambda path, _, reply=reply: reply if path == one.path else None  # type: ignore[misc]
+        assert Run(peer.url, tmp_path).tally.unchanged == 1
 
 
 @pytest.mark.parametrize(

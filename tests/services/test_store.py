@@ -1,11 +1,11 @@
 """Store: what is answered is kept, what is refused leaves nothing behind."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 
 import pytest
 
+from app.blobs.digests import digest_of
 from app.db.engine import Database
 from app.db.inventory import counts
 from app.db.locate import locate_instance, locate_instances
@@ -28,7 +28,7 @@ async def test_stored_bytes_come_back_bit_for_bit(archive: Archive) -> None:
     assert result.changed
     location = await locate_instance(archive.db, result.ref)
     assert await content(archive, location.blob_key) == data
-    assert location.digest == hashlib.sha256(data).hexdigest()
+    assert location.digest == digest_of(data)
     assert location.size == len(data)
 
 
@@ -94,7 +94,7 @@ async def test_many_instances_pass_through_several_batches(archive: Archive) -> 
     results = await upload(archive, files)
     assert all(isinstance(result, StoredInstance) for result in results)
     located = await locate_instances(archive.db, StudyRef(study))
-    digests = {hashlib.sha256(data).hexdigest() for data in files}
+    digests = {digest_of(data) for data in files}
     assert {location.digest for location in located} == digests
 
 
@@ -174,7 +174,7 @@ async def test_database_away_is_said_as_a_whole_and_keeps_no_half(
 
 async def test_blob_store_that_fails_for_one_refuses_one(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = make_instance()
-    digest = hashlib.sha256(bad).hexdigest()[:16]
+    digest = digest_of(bad)[:16]
     (writer,) = [await archive.blobs.open_writer()]
     commit = type(writer).commit
     await writer.cancel()
@@ -202,7 +202,7 @@ async def test_sixteen_writers_of_one_study_lose_nothing(archive: Archive) -> No
     shares = [files[start : start + 24] for start in range(0, 32, 2)]  # overlapping
     answers = await asyncio.gather(*(upload(archive, share) for share in shares))
     assert all(isinstance(result, StoredInstance) for answer in answers for result in answer)
-    expected = {hashlib.sha256(data).hexdigest() for share in shares for data in share}
+    expected = {digest_of(data) for share in shares for data in share}
     located = await locate_instances(archive.db, StudyRef(study))
     assert {location.digest for location in located} == expected
     assert len(located) == len(expected)

@@ -1,7 +1,6 @@
 """Instances of several requests are stored together, and share nothing but the work."""
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from app.blobs import local
+from app.blobs.digests import digest_of
 from app.db.engine import Database
 from app.db.group_queue import GroupQueue
 from app.db.ingest import IngestResult, ingest
@@ -77,7 +77,7 @@ async def test_the_same_instance_twice_in_a_group_is_one(archive: Archive, group
 
 async def test_rows_that_cannot_be_written_harm_no_other(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = make_instance(), [make_instance() for _ in range(3)]
-    digest = hashlib.sha256(bad).hexdigest()
+    digest = digest_of(bad)
 
     async def picky(db: Database, records: Sequence[InstanceRecord], **manner: Any) -> list[IngestResult]:
         if any(record.digest == digest for record in records):
@@ -144,7 +144,7 @@ async def test_batches_of_a_request_are_stored_side_by_side_and_in_their_order(
     assert order == [1, 0]
     assert all(isinstance(result, StoredInstance) and result.changed for result in results)
     location = await locate_instance(archive.db, InstanceRef(*uids.values()))
-    assert location.digest == hashlib.sha256(second).hexdigest()
+    assert location.digest == digest_of(second)
 
 
 async def test_no_batch_waits_for_ever(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """Metadata and bulkdata become instances like all others: spooled, put together, durable, or refused without a trace."""
 
 import asyncio
-import hashlib
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
+from app.blobs.digests import digest_of
 from app.db.inventory import counts
 from app.db.locate import locate_instance
 from app.dicom import store_status
@@ -108,7 +108,7 @@ async def file_of(archive: Archive, result: StoreResult) -> bytes:
     assert isinstance(result, StoredInstance), result
     location = await locate_instance(archive.db, result.ref)
     data = await content(archive, location.blob_key)
-    assert hashlib.sha256(data).hexdigest() == location.digest
+    assert digest_of(data) == location.digest
     return data
 
 

@@ -1,12 +1,12 @@
 """A small archive for database tests: data sets in short form, stored through the real ingest."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 import orjson
 
+from app.blobs.digests import digest_of
 from app.db.engine import Database
 from app.db.ingest import DuplicatePolicy, ingest
 from app.dicom.attributes import TAGS, VRS
@@ -66,7 +66,7 @@ def record(data: Mapping[str, Any], *, transfer_syntax: str = EXPLICIT_LITTLE_EN
     """What the database is told of a data set, as if it had come in a file."""
     study, series, sop = (data[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018"))
     text = orjson.dumps(data).replace(b"\\u0001", b"\x01")  # as the header reader writes it: app.dicom.instance
-    digest = hashlib.sha256(text).hexdigest()
+    digest = digest_of(text)
     parsed = ParsedInstance(transfer_syntax, sop, 132, data, text, (), None, b"")
     sop_class = data.get("00080016", {}).get("Value", [""])[0]
     key = f"instances/{study}/{series}/{sop}/{digest[:16]}.dcm"

@@ -110,9 +110,9 @@ class _CountingWriter(BlobWriter):
         self._traffic.written += len(data)
         await self._writer.write(data)
 
-    async def digest(self) -> str:
+    async def digest(self, like: str = "") -> str:
         self._traffic.digests += 1
-        return await self._writer.digest()
+        return await self._writer.digest(like)
 
     def head(self, length: int) -> bytes | None:
         return self._writer.head(length)

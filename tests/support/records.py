@@ -1,9 +1,9 @@
 """Instance records as the store service makes them: real bytes, read by the real reader."""
 
-import hashlib
 import uuid
 from typing import Any
 
+from app.blobs.digests import digest_of
 from app.dicom.header import parse_instance
 from app.dicom.instance import InstanceRecord
 from app.dicom.references import InstanceRef
@@ -21,7 +21,7 @@ def record_of(data: bytes) -> InstanceRecord:
     """The record of the bytes of an instance."""
     parsed = parse_instance(data)
     ref = InstanceRef(parsed.text("0020000D"), parsed.text("0020000E"), parsed.text("00080018"))
-    digest = hashlib.sha256(data).hexdigest()
+    digest = digest_of(data)
     return InstanceRecord(ref, parsed.text("00080016"), parsed, blob_key_of(ref, digest), len(data), digest)
 
 
