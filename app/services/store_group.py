@@ -142,14 +142,22 @@ class _StoreGroup:
         return _Candidate(place, ref, sop_class_uid, parsed, writer, remarks)
 
     async def _settle_known(self, candidates: list[_Candidate]) -> list[_Candidate]:
-        """Those whose bytes are not in the archive; the others get their result without touching the blob store."""
-        digests = await find_digests(self._archive.db, [one.ref for one in candidates])
-        fresh = []
+        """Those whose bytes are not in the archive; the others get their result without touching the blob store.
+
+        What is stored may have been replaced by the time that an instance has its turn: by one of its group, or of a batch before.
+        """
+        refs = [one.ref for one in candidates]
+        digests = await find_digests(self._archive.db, refs)
+        if digests and self._batches_before():
+            await self._await_batches_before()
+            digests = await find_digests(self._archive.db, refs)
+        fresh: list[_Candidate] = []
+        replaced: set[InstanceRef] = set()
         for one in candidates:
             known = digests.get(one.ref)
             if known is not None:
                 one.digest = await one.writer.digest(like=known)
-            if known == one.digest:
+            if known == one.digest and one.ref not in replaced:
                 self._results[one.place] = StoredInstance(
                     one.ref, one.sop_class_uid, study_created=False, changed=False, remarks=one.remarks
                 )
@@ -157,6 +165,7 @@ class _StoreGroup:
                 self._results[one.place] = _duplicate(one)
             else:
                 fresh.append(one)
+                replaced.add(one.ref)
         return fresh
 
     async def _commit_blobs(self, candidates: list[_Candidate]) -> list[_Candidate]:
@@ -209,12 +218,15 @@ class _StoreGroup:
                 )
         await self._tidy(results)
 
-    async def _await_batches_before(self) -> None:
-        """Those of other groups, which began before this one and wait for none that began later."""
+    def _batches_before(self) -> list[asyncio.Event]:
+        """Those of other groups without results so far; they began before this one and wait for none that began later."""
         own = {received.done for received in self._group}
-        for received in self._group:
-            if received.after is not None and received.after not in own:
-                await received.after.wait()
+        before = {received.after for received in self._group} - own
+        return [batch for batch in before if batch is not None and not batch.is_set()]
+
+    async def _await_batches_before(self) -> None:
+        for batch in self._batches_before():
+            await batch.wait()
 
     def _fail_insert(self, candidate: _Candidate, error: BaseException) -> None:
         if not isinstance(error, Exception):

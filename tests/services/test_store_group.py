@@ -11,7 +11,7 @@ from app.blobs import local
 from app.blobs.digests import digest_of
 from app.db.engine import Database
 from app.db.group_queue import GroupQueue
-from app.db.ingest import IngestResult, ingest
+from app.db.ingest import IngestResult, find_digests, ingest
 from app.db.inventory import counts
 from app.db.locate import locate_instance
 from app.dicom import store_status
@@ -22,7 +22,7 @@ from app.services import store, store_group
 from app.services.archive import ARRIVALS, Archive
 from app.services.store import Intake
 from app.services.store_results import RefusedInstance, StoredInstance, StoreResult
-from tests.services.uploads import files_of, upload
+from tests.services.uploads import content, files_of, upload
 from tests.support.dicom_bytes import make_instance, new_uid
 
 
@@ -145,6 +145,42 @@ async def test_batches_of_a_request_are_stored_side_by_side_and_in_their_order(
     assert all(isinstance(result, StoredInstance) and result.changed for result in results)
     location = await locate_instance(archive.db, InstanceRef(*uids.values()))
     assert location.digest == digest_of(second)
+
+
+@pytest.mark.parametrize("batch", [64, 1])  # instances: all of the request together, and each for itself
+async def test_what_is_stored_already_stays_when_it_is_the_last_of_a_request(
+    archive: Archive, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BATCH_INSTANCES", batch)
+    uids = {"study": new_uid(), "series": new_uid(), "sop": new_uid()}
+    stored, other = (make_instance(**uids, pixel_bytes=bytes([grey]) * 16) for grey in range(2))
+    await upload(archive, [stored])
+    looked_up, count, commit = asyncio.Event(), 0, local._LocalWriter.commit
+
+    async def counting(db: Database, refs: Sequence[InstanceRef]) -> dict[InstanceRef, str]:
+        nonlocal count
+        found = await find_digests(db, refs)
+        count += len(refs)
+        if count >= 2:
+            looked_up.set()
+        return found
+
+    async def late(self: Any, key: Any) -> None:
+        await asyncio.wait_for(looked_up.wait(), 10)  # until the last has been looked up, nothing is replaced
+        await commit(self, key)
+
+    monkeypatch.setattr(store_group, "find_digests", counting)
+    monkeypatch.setattr(local._LocalWriter, "commit", late)
+    intake = Intake(archive)
+    for data in (other, stored):
+        await intake.begin()
+        await intake.write(data)
+        await intake.end()
+        await asyncio.sleep(0.01)
+    results = await intake.finish()
+    assert all(isinstance(result, StoredInstance) and result.changed for result in results)
+    location = await locate_instance(archive.db, InstanceRef(*uids.values()))
+    assert await content(archive, location.blob_key) == stored
 
 
 async def test_no_batch_waits_for_ever(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
