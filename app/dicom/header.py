@@ -16,11 +16,11 @@ Where this reader's JSON differs on purpose from what pydicom makes of the same 
     texts             NUL left out; escape sequences of sets that are not declared, and of ISO 2022 IR 58, are understood
 """
 
-import zlib
 from dataclasses import replace
 from typing import Any
 
 from app.dicom.data_set_reader import DataSetReader, Odd
+from app.dicom.deflated import inflate_data_set
 from app.dicom.element_heads import (
     EXPLICIT_BIG_ENDIAN,
     EXPLICIT_LITTLE_ENDIAN,
@@ -37,9 +37,9 @@ from app.dicom.known_headers import KnownHeaders
 from app.dicom.layout import image_pixel_of
 from app.dicom.parse_limits import ParseLimits
 from app.dicom.transfer_syntaxes import Family, TransferSyntax, transfer_syntax
-from app.errors import DicomError, MalformedDicom, TruncatedDicom
+from app.errors import DicomError, MalformedDicom
 
-__all__ = ["FileMeta", "NotQuick", "ParseLimits", "inflate_data_set", "parse_head", "parse_instance", "read_file_meta"]
+__all__ = ["FileMeta", "NotQuick", "ParseLimits", "parse_head", "parse_instance", "read_file_meta"]
 
 _DEFAULT_LIMITS = ParseLimits()
 
@@ -146,20 +146,3 @@ def _encoding_of(view: memoryview, offset: int, syntax: TransferSyntax) -> Encod
     if offset + 8 > len(view):
         return IMPLICIT_LITTLE_ENDIAN if syntax.implicit_vr else EXPLICIT_LITTLE_ENDIAN
     return EXPLICIT_LITTLE_ENDIAN if says_vr(view, offset) else IMPLICIT_LITTLE_ENDIAN
-
-
-def inflate_data_set(deflated: bytes | memoryview, limits: ParseLimits = _DEFAULT_LIMITS) -> bytes:
-    """The data set of a deflated transfer syntax from the bytes behind the file meta information (PS3.5 A.5).
-
-    Raises MalformedDicom beyond `limits.max_inflated_bytes` or for bytes that are not deflated, TruncatedDicom.
-    """
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = stream.decompress(deflated, limits.max_inflated_bytes + 1)
-    except zlib.error:
-        raise MalformedDicom("the deflated data set cannot be inflated") from None
-    if len(inflated) > limits.max_inflated_bytes:
-        raise MalformedDicom(f"the data set inflates to more than {limits.max_inflated_bytes} bytes")
-    if not stream.eof:
-        raise TruncatedDicom("the deflated data set has no end")
-    return inflated

@@ -33,7 +33,6 @@ __all__ = [
     "Swap",
     "description_changes",
     "file_meta_of_result",
-    "plan_deflated",
     "plan_explicit_vr_little_endian",
 ]
 
@@ -71,7 +70,7 @@ def plan_explicit_vr_little_endian(
     size         of the stored file
     frame_count  how many frames the frame index knows, where that is known; fewer than described are refused
 
-    Raises UnsupportedTransferSyntax (video, JPIP; deflated data sets, see plan_deflated), CodecError (frames that cannot
+    Raises UnsupportedTransferSyntax (video, JPIP; deflated data sets), CodecError (frames that cannot
     be decoded), TooLarge (PS3.18 8.7.8: a value of more than 2**32 - 2 bytes), TruncatedDicom, MalformedDicom.
     """
     syntax = transfer_syntax(transfer_syntax_uid)
@@ -95,17 +94,6 @@ def plan_explicit_vr_little_endian(
         Rewriter(tail, layout.pixel_data.end, icons).data_set(0, encoding, level)
     meta = file_meta_of_result(head[: layout.dataset_offset], level.values)
     return conversion_plan([meta, *level.pieces], EXPLICIT_VR_LITTLE_ENDIAN)
-
-
-def plan_deflated(meta: bytes, dataset: bytes) -> ConversionPlan:
-    """An instance of Deflated Explicit VR Little Endian (PS3.5 A.5), which has no ranges that could be copied.
-
-    meta     the stored file up to its data set
-    dataset  the inflated data set, whole: whoever inflates it bounds it
-
-    Raises TruncatedDicom, MalformedDicom.
-    """
-    return conversion_plan([file_meta_of_result(meta, {}), dataset], EXPLICIT_VR_LITTLE_ENDIAN)
 
 
 def _pixel_data(

@@ -15,7 +15,7 @@ from app.dicom.native_pixels import swap_bytes, swap_width
 from app.dicom.references import InstanceRef
 from app.dicom.transfer_syntaxes import transfer_syntax
 from app.services.archive import Archive
-from app.services.inflating import read_data_set
+from app.services.inflating import open_data_set
 
 ENCAPSULATED_DOCUMENT = "00420011"
 PIXEL_DATA_PATHS = ("7FE00010", "7FE00008", "7FE00009")
@@ -67,8 +67,9 @@ async def read_bulkdata(
         return
     syntax = transfer_syntax(location.transfer_syntax_uid)
     if syntax.deflated:
-        data = await read_data_set(archive, location)
-        yield data[item.offset + start : item.offset + start + length]
+        inflated = await open_data_set(archive, location)
+        async for chunk in inflated.read(item.offset + start, length):
+            yield chunk
         return
     width = _word(delivery) if syntax.big_endian else 1
     # Whole words are read and swapped; what was not asked for at either end is cut off.

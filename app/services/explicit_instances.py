@@ -10,20 +10,19 @@ from app.dicom.conversion_plan import ConversionPlan, Copy, DecodedFrames, Liter
 from app.dicom.frame_index import locate_frames
 from app.dicom.layout import InstanceLayout
 from app.dicom.native_pixels import BitConcatenator, swap_bytes
-from app.dicom.transcode import plan_deflated, plan_explicit_vr_little_endian
+from app.dicom.transcode import plan_explicit_vr_little_endian
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from app.services.archive import Archive
 from app.services.frames import deliver_frames, read_frames
-from app.services.inflating import read_data_set
 
 
 async def plan_explicit_instance(archive: Archive, location: InstanceLocation) -> ConversionPlan:
-    """What the instance becomes. Raises BlobNotFound, CodecError, DicomError, TooLarge, Unavailable."""
+    """What the instance becomes that is not stored deflated (app.services.prepared_instances).
+
+    Raises BlobNotFound, CodecError, DicomError, TooLarge, Unavailable.
+    """
     layout = InstanceLayout.from_json(location.layout)
     stored = transfer_syntax(location.transfer_syntax_uid)
-    if stored.deflated:
-        meta = await read_meta(archive, location, layout)
-        return await asyncio.to_thread(plan_deflated, meta, await read_data_set(archive, location))
     head, tail = await read_head_and_tail(archive, location, layout)
     plan = partial(plan_explicit_vr_little_endian, head, layout, stored.uid, tail, size=location.size)
     return await asyncio.to_thread(plan)

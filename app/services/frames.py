@@ -17,7 +17,7 @@ from app.dicom.references import InstanceRef
 from app.dicom.transfer_syntaxes import AS_STORED, TransferSyntax, transfer_syntax
 from app.errors import CodecError, NotAcceptable, NotFound, UnsupportedTransferSyntax
 from app.services.archive import Archive
-from app.services.inflating import read_data_set
+from app.services.inflating import open_data_set, read_range
 from app.services.syntaxes import Alternative, Stored, choose, refusal
 from app.services.transcoding import ConvertedFrames, check_limits
 
@@ -209,8 +209,8 @@ async def _read_runs(
     ranges = [one for run in runs for one in run.runs]
     key = delivery.location.blob_key
     if stored.deflated:
-        data = await read_data_set(archive, delivery.location)
-        return [bytes(data[offset : offset + length]) for offset, length in ranges]
+        inflated = await open_data_set(archive, delivery.location)
+        return [await read_range(inflated, offset, length) for offset, length in ranges]
     if stored.big_endian:
         words = [_whole_words(delivery.layout, *one) for one in ranges]
         pieces = await archive.blobs.get_ranges(key, [(offset, length) for offset, length, _, _ in words])

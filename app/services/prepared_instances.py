@@ -1,4 +1,4 @@
-"""Instances in a transfer syntax whose length is known only when all is done: compressed frames, deflated data sets.
+"""Instances whose length is known only when all is done: compressed frames, data sets that are deflated or inflated.
 
 Each is written to a file once, by whoever asks first, and kept in the cache.
 """
@@ -34,18 +34,19 @@ from app.services.explicit_instances import (
     read_segment,
 )
 from app.services.frames import FrameDelivery, deliver_frames, read_frames
-from app.services.inflating import read_data_set
+from app.services.inflating import open_data_set, read_range
 from app.services.transcoding import conversion_key
 
 _HEAD = 64 * 1024  # more than any file meta information that was rewritten
 
 
 async def prepare_instance(archive: Archive, location: InstanceLocation, target: str) -> DerivedFile:
-    """The instance as a file in `target`, an encapsulated syntax or Deflated Explicit VR Little Endian.
+    """The instance as a file in `target`: an encapsulated syntax, Deflated Explicit VR Little Endian, or Explicit VR Little Endian
+    of what is stored deflated.
 
     Raises BlobNotFound, CodecError, DicomError, NotAcceptable, TooLarge, Unavailable.
     """
-    write = _write_deflated if target == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN else _write_encapsulated
+    write = _WRITERS.get(target, _write_encapsulated)
 
     async def prepare(writer: DerivedWriter) -> None:
         await write(archive, location, target, writer)
@@ -80,12 +81,13 @@ async def _write_file(
 ) -> None:
     location, layout = delivery.location, delivery.layout
     result = _result(delivery, sizes)
-    stored_uid, inflated = location.transfer_syntax_uid, b""
+    stored_uid, inflated, offset = location.transfer_syntax_uid, None, layout.dataset_offset
     if transfer_syntax(stored_uid).deflated:
-        inflated = await read_meta(archive, location, layout) + await read_data_set(archive, location)
+        inflated = await open_data_set(archive, location)
+        begin, end = (layout.pixel_data.offset, layout.pixel_data.end) if layout.pixel_data else (inflated.size,) * 2
+        head = await read_meta(archive, location, layout) + await read_range(inflated, 0, begin)
+        tail = await read_range(inflated, end, inflated.size - end)
         layout, stored_uid = _behind(layout), EXPLICIT_VR_LITTLE_ENDIAN
-        pixels = layout.pixel_data
-        head, tail = (inflated[: pixels.offset], inflated[pixels.end :]) if pixels else (inflated, b"")
     else:
         head, tail = await read_head_and_tail(archive, location, layout)
     plan = await asyncio.to_thread(partial(plan_encapsulated, head, layout, stored_uid, tail, result))
@@ -95,8 +97,9 @@ async def _write_file(
         elif isinstance(segment, EncodedFrames):
             async for piece in fragments.read():
                 await writer.write(piece)
-        elif isinstance(segment, Copy) and inflated:
-            await writer.write(inflated[segment.offset : segment.offset + segment.length])
+        elif isinstance(segment, Copy) and inflated is not None:
+            async for piece in inflated.read(segment.offset - offset, segment.length):
+                await writer.write(piece)
         elif isinstance(segment, Copy | Swap):
             async for piece in read_segment(archive, location, segment):
                 await writer.write(piece)
@@ -149,6 +152,14 @@ async def _write_deflated(archive: Archive, location: InstanceLocation, target: 
     await writer.write(last, b"\0" * ((packed + len(last)) % 2))
 
 
+async def _write_inflated(archive: Archive, location: InstanceLocation, _target: str, writer: DerivedWriter) -> None:
+    """Explicit VR Little Endian of what is stored deflated."""
+    meta = await read_meta(archive, location, InstanceLayout.from_json(location.layout))
+    await writer.write(file_meta_of_result(meta, {}))
+    async for piece in (await open_data_set(archive, location)).read():
+        await writer.write(piece)
+
+
 async def _whole_meta_first(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same bytes, the first piece large enough to hold the file meta information."""
     first: bytes | None = b""
@@ -162,3 +173,9 @@ async def _whole_meta_first(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes
             first = None
     if first:
         yield first
+
+
+_WRITERS = {
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: _write_deflated,
+    EXPLICIT_VR_LITTLE_ENDIAN: _write_inflated,
+}

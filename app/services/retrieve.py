@@ -11,7 +11,7 @@ from typing import NamedTuple
 from app.blobs.files import FileSlice
 from app.db.locate import InstanceLocation, locate_instances
 from app.dicom.references import Reference
-from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
+from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from app.errors import NotAcceptable
 from app.services.archive import Archive
 from app.services.explicit_instances import execute_plan, plan_explicit_instance
@@ -37,7 +37,10 @@ class InstanceDelivery(NamedTuple):
 
     @property
     def is_prepared(self) -> bool:
-        return not self.as_stored and self.transfer_syntax_uid != EXPLICIT_VR_LITTLE_ENDIAN
+        return not self.as_stored and (
+            self.transfer_syntax_uid != EXPLICIT_VR_LITTLE_ENDIAN
+            or transfer_syntax(self.location.transfer_syntax_uid).deflated
+        )
 
 
 async def retrieve_instances(

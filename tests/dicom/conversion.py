@@ -17,10 +17,11 @@ from app.dicom.transcode import (
     Copy,
     Literal,
     Swap,
-    plan_deflated,
+    conversion_plan,
+    file_meta_of_result,
     plan_explicit_vr_little_endian,
 )
-from app.dicom.transfer_syntaxes import transfer_syntax
+from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 
 PYDICOM_DATA = Path(pydicom.data.__file__).parent
 
@@ -36,7 +37,9 @@ def plan_of(data: bytes, parsed: ParsedInstance) -> ConversionPlan:
     layout = layout_of(parsed)
     if transfer_syntax(parsed.transfer_syntax_uid).deflated:
         dataset = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[layout.dataset_offset :])
-        return plan_deflated(data[: layout.dataset_offset], dataset)
+        return conversion_plan(
+            [file_meta_of_result(data[: layout.dataset_offset], {}), dataset], EXPLICIT_VR_LITTLE_ENDIAN
+        )
     head = data if layout.pixel_data is None else data[: layout.pixel_data.offset]
     tail = b"" if layout.pixel_data is None else data[layout.pixel_data.end :]
     count = frame_count(parsed.frame_index) if parsed.frame_index else None

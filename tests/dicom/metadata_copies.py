@@ -7,8 +7,9 @@ import orjson
 
 from app.dicom.assembly import Assembled, assemble
 from app.dicom.conversion_plan import Copy, Literal
+from app.dicom.deflated import inflate_data_set
 from app.dicom.frame_index import frame_count, locate_frames
-from app.dicom.header import inflate_data_set, parse_instance
+from app.dicom.header import parse_instance
 from app.dicom.instance import INSTANCE_URL_MARK, DicomJson, ParsedInstance
 from app.dicom.json_reader import read_json_instances, read_metadata
 from app.dicom.metadata_elements import Payload

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from app.dicom.header import ParseLimits, inflate_data_set, parse_instance
+from app.dicom.deflated import inflate_data_set
+from app.dicom.header import ParseLimits, parse_instance
 from app.dicom.instance import INSTANCE_URL_MARK, BulkdataItem, ParsedInstance
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES, Family
 from app.errors import DicomError, MalformedDicom

@@ -13,7 +13,8 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from app.dicom import header
-from app.dicom.header import inflate_data_set, parse_instance
+from app.dicom.deflated import inflate_data_set
+from app.dicom.header import parse_instance
 from app.dicom.instance import INSTANCE_URL_MARK, ParsedInstance
 from app.dicom.json_model import EMITTERS, EMITTERS_BIG_ENDIAN, to_little_endian
 from app.dicom.transfer_syntaxes import transfer_syntax

@@ -1,11 +1,13 @@
 """parse_instance on files without preamble, with something behind their end, cut, deflated, or odd."""
 
 import base64
+import random
 import struct
 
 import pytest
 
-from app.dicom.header import ParseLimits, inflate_data_set, parse_instance, read_file_meta
+from app.dicom.deflated import DataSetInflater, inflate_data_set
+from app.dicom.header import ParseLimits, parse_instance, read_file_meta
 from app.errors import DicomError, MalformedDicom, NotDicom, TruncatedDicom, UnsupportedTransferSyntax
 from tests.dicom.test_header import DEFLATED, JPEG, NATIVE, START, json_of, parse, values_of
 from tests.support.dicom_bytes import (
@@ -136,6 +138,30 @@ class TestHowFilesEnd:
             inflate_data_set(packed, ParseLimits(max_inflated_bytes=1000))
         with pytest.raises(MalformedDicom):
             inflate_data_set(b"\xff\xff\xff\xff")
+
+    @pytest.mark.parametrize("step", [1, 7, 100_000])
+    @pytest.mark.parametrize("size", [0, 1000, 3_000_000])
+    def test_inflating_piece_by_piece_is_inflating(self, size: int, step: int) -> None:
+        data = bytes(size) + random.Random(size).randbytes(1000)
+        packed = deflate(data)
+        inflater = DataSetInflater()
+        pieces = [
+            piece for start in range(0, len(packed), step) for piece in inflater.feed(packed[start : start + step])
+        ]
+        pieces.append(inflater.end())
+        assert b"".join(pieces) == data
+        assert max(map(len, pieces)) <= 1 << 20
+
+    def test_inflating_piece_by_piece_is_bounded(self) -> None:
+        packed = deflate(bytes(100_000))
+        with pytest.raises(MalformedDicom, match="inflates to more"):
+            list(DataSetInflater(ParseLimits(max_inflated_bytes=99_999)).feed(packed))
+        with pytest.raises(MalformedDicom):
+            list(DataSetInflater().feed(b"\xff\xff\xff\xff"))
+        cut = DataSetInflater()
+        list(cut.feed(packed[:-3]))
+        with pytest.raises(TruncatedDicom):
+            cut.end()
 
 
 class TestOddFiles:

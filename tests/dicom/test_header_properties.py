@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
+from app.dicom.deflated import inflate_data_set
 from app.dicom.frame_index import frame_count, locate_frames
-from app.dicom.header import inflate_data_set, parse_instance, read_file_meta
+from app.dicom.header import parse_instance, read_file_meta
 from app.dicom.instance import INSTANCE_URL_MARK, ParsedInstance
 from app.dicom.json_model import EMITTERS, EMITTERS_BIG_ENDIAN, to_little_endian
 from app.dicom.layout import layout_of
