@@ -11,7 +11,7 @@ from app.db.any_of import any_of_parameter, listed
 from app.db.engine import Database, Dialect, transact
 from app.db.ingest_rows import prepare
 from app.db.ingest_transaction import Batch, IngestResult, StudyChanges, write_batch
-from app.db.ingest_verdicts import DuplicatePolicy, Outcome
+from app.db.ingest_verdicts import Blob, DuplicatePolicy, Outcome
 from app.db.point_query import few_rows
 from app.db.tables import instances, series, studies
 from app.dicom.instance import InstanceRecord
@@ -19,7 +19,7 @@ from app.dicom.references import InstanceRef
 
 _INLINE = 2  # records: preparing so few takes no longer than changing to a thread and back
 
-__all__ = ["DuplicatePolicy", "IngestResult", "Outcome", "find_digests", "ingest"]
+__all__ = ["DuplicatePolicy", "IngestResult", "Outcome", "find_blobs", "ingest"]
 
 
 async def ingest(
@@ -53,29 +53,29 @@ async def ingest(
     return await transact(db, lambda connection: write_batch(connection, batch, exclusive=True))
 
 
-async def find_digests(db: Database, refs: Sequence[InstanceRef]) -> dict[InstanceRef, str]:
-    """Digests of those instances that are stored. Raises DatabaseUnavailable."""
+async def find_blobs(db: Database, refs: Sequence[InstanceRef]) -> dict[InstanceRef, Blob]:
+    """The live blobs of those instances that are stored. Raises DatabaseUnavailable."""
     wanted = set(refs)
     if not wanted:
         return {}
     rows = await few_rows(
         db,
-        _digests(db.dialect),
+        _blobs(db.dialect),
         {
             "studies": listed(db.dialect, sorted({ref.study_instance_uid for ref in wanted})),
             "series": listed(db.dialect, sorted({ref.series_instance_uid for ref in wanted})),
             "instances": listed(db.dialect, sorted({ref.sop_instance_uid for ref in wanted})),
         },
     )
-    found = {InstanceRef(study, one, instance): digest for study, one, instance, digest in rows}
-    return {ref: digest for ref, digest in found.items() if ref in wanted}
+    found = [Blob(InstanceRef(*row[:3]), *row[3:]) for row in rows]
+    return {blob.ref: blob for blob in found if blob.ref in wanted}
 
 
 @functools.cache
-def _digests(dialect: Dialect) -> Select[tuple[str, str, str, str]]:
+def _blobs(dialect: Dialect) -> Select[tuple[str, str, str, str, int, str]]:
     study, one, instance = studies.c.study_instance_uid, series.c.series_instance_uid, instances.c.sop_instance_uid
     return (
-        select(study, one, instance, instances.c.digest)
+        select(study, one, instance, instances.c.blob_key, instances.c.size, instances.c.digest)
         .select_from(studies)
         .join(series, series.c.study_id == studies.c.id)
         .join(instances, instances.c.series_id == series.c.id)

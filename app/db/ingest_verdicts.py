@@ -85,13 +85,14 @@ def judge(
         record = prepared.record
         offered = Blob(record.ref, record.blob_key, record.size, record.digest)
         present = live.get(record.ref)
+        is_lost = present is not None and present.blob_key == record.lost_blob
         unused = None if restoring or present is None or present.blob_key == offered.blob_key else offered.blob_key
         if present is None:
             verdicts.each.append(Verdict(Outcome.CREATED))
-        elif present.digest == offered.digest:
+        elif present.digest == offered.digest and not is_lost:
             verdicts.each.append(Verdict(Outcome.UNCHANGED, unused))
             continue
-        elif duplicates is DuplicatePolicy.KEEP:
+        elif duplicates is DuplicatePolicy.KEEP and not is_lost:
             verdicts.each.append(Verdict(Outcome.REFUSED, unused))
             continue
         else:

@@ -78,7 +78,8 @@ class ParsedInstance:
 class InstanceRecord:
     """All that the database keeps of one accepted instance, whose blob is durable already.
 
-    digest  of the whole blob: hexadecimal digits and their kind (app.blobs.digests)
+    digest     of the whole blob: hexadecimal digits and their kind (app.blobs.digests)
+    lost_blob  key of a blob of the same bytes that is no longer whole: where it is the live one, this one takes its place
     """
 
     ref: InstanceRef
@@ -87,3 +88,4 @@ class InstanceRecord:
     blob_key: str
     size: int
     digest: str
+    lost_blob: str = ""

@@ -6,7 +6,7 @@ pixels between two of them would drive out of the processor's caches what both h
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,12 +14,13 @@ from datetime import timedelta
 from app.blobs.base import BlobWriter
 from app.blobs.keys import instance_key
 from app.db.engine import Database
-from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_digests, ingest
+from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_blobs, ingest
+from app.db.ingest_verdicts import Blob
 from app.dicom import store_status
 from app.dicom.header import NotQuick, parse_head, parse_instance, read_file_meta
 from app.dicom.instance import InstanceRecord, ParsedInstance
 from app.dicom.references import InstanceRef, StudyRef
-from app.errors import DicomError, OutOfSpace, Unavailable
+from app.errors import BlobNotFound, DicomError, OutOfSpace, Unavailable
 from app.observability import log
 from app.services.acceptance import accept, refusal_of, warning_of
 from app.services.archive import Archive
@@ -52,8 +53,9 @@ class _Candidate:
     """An accepted instance whose bytes are still in its writer.
 
     place     in the group
-    digest    "" until it is known: of a new instance, when its bytes are written
-    blob_key  "" until it is durable
+    digest     "" until it is known: of a new instance, when its bytes are written
+    blob_key   "" until it is durable
+    lost_blob  key of the blob that should hold its bytes, and does not
     """
 
     place: int
@@ -64,6 +66,7 @@ class _Candidate:
     remarks: Remarks
     digest: str = ""
     blob_key: str = ""
+    lost_blob: str = ""
 
 
 async def store_group(archive: Archive, group: Sequence[Received]) -> list[StoreResult]:
@@ -147,26 +150,44 @@ class _StoreGroup:
         What is stored may have been replaced by the time that an instance has its turn: by one of its group, or of a batch before.
         """
         refs = [one.ref for one in candidates]
-        digests = await find_digests(self._archive.db, refs)
-        if digests and self._batches_before():
+        stored = await find_blobs(self._archive.db, refs)
+        if stored and self._batches_before():
             await self._await_batches_before()
-            digests = await find_digests(self._archive.db, refs)
+            stored = await find_blobs(self._archive.db, refs)
+        are_whole = await asyncio.gather(*(self._is_whole(blob) for blob in stored.values()))
+        lost = {blob.blob_key for blob, is_whole in zip(stored.values(), are_whole, strict=True) if not is_whole}
         fresh: list[_Candidate] = []
         replaced: set[InstanceRef] = set()
         for one in candidates:
-            known = digests.get(one.ref)
-            if known is not None:
-                one.digest = await one.writer.digest(like=known)
-            if known == one.digest and one.ref not in replaced:
-                self._results[one.place] = StoredInstance(
-                    one.ref, one.sop_class_uid, study_created=False, changed=False, remarks=one.remarks
-                )
-            elif known is not None and self._archive.duplicates is DuplicatePolicy.KEEP:
-                self._results[one.place] = _duplicate(one)
-            else:
+            known = stored.get(one.ref)
+            if known is None or one.ref in replaced or not await self._is_settled(one, known, lost):
                 fresh.append(one)
                 replaced.add(one.ref)
         return fresh
+
+    async def _is_settled(self, one: _Candidate, known: Blob, lost: Set[str]) -> bool:
+        """Whether it has its result, or is to be stored in place of what is known."""
+        one.digest = await one.writer.digest(like=known.digest)
+        if one.digest != known.digest:
+            if self._archive.duplicates is not DuplicatePolicy.KEEP:
+                return False
+            self._results[one.place] = _duplicate(one)
+            return True
+        if known.blob_key in lost:
+            one.lost_blob = known.blob_key
+            log.error("store.lost_blob_replaced", key=known.blob_key)
+            return False
+        self._results[one.place] = StoredInstance(
+            one.ref, one.sop_class_uid, study_created=False, changed=False, remarks=one.remarks
+        )
+        return True
+
+    async def _is_whole(self, blob: Blob) -> bool:
+        """Whether what is said to be stored is there: whoever sends it again may have no other copy soon."""
+        try:
+            return (await self._archive.blobs.stat(blob.blob_key)).size == blob.size
+        except BlobNotFound:
+            return False
 
     async def _commit_blobs(self, candidates: list[_Candidate]) -> list[_Candidate]:
         async def commit(candidate: _Candidate) -> _Candidate | None:
@@ -194,7 +215,8 @@ class _StoreGroup:
         await self._await_batches_before()
         manner = _RowManner(archive.db, archive.duplicates, archive.retention)
         records = [
-            InstanceRecord(c.ref, c.sop_class_uid, c.parsed, c.blob_key, c.writer.size, c.digest) for c in candidates
+            InstanceRecord(c.ref, c.sop_class_uid, c.parsed, c.blob_key, c.writer.size, c.digest, c.lost_blob)
+            for c in candidates
         ]
         # Each for itself: the queue puts them into one transaction, and tries them apart where that fails.
         waiting = [archive.rows.put(_write_rows, manner, [record]) for record in records]

@@ -11,7 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from app.db.engine import Database, close_database, open_database, reading
-from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_digests, ingest
+from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_blobs, ingest
+from app.db.ingest_verdicts import Blob
 from app.db.inventory import counts
 from app.db.locate import locate_instance, locate_instances
 from app.db.tables import attribute_values, instances, series, studies, study_modalities
@@ -208,13 +209,13 @@ async def test_replacing_replaces_the_search_keys(database_url: str) -> None:
     await close_database(db)
 
 
-async def test_digests_are_found_for_what_is_stored(db: Database) -> None:
+async def test_blobs_are_found_of_what_is_stored(db: Database) -> None:
     records = [make_record("1.2", "1.2.3"), make_record("1.2", "1.2.4"), make_record("1.3", "1.3.1")]
     await store(db, *records)
     crossed = InstanceRef("1.2", "1.2.4", records[0].ref.sop_instance_uid)
-    found = await find_digests(db, [record.ref for record in records] + [crossed])
-    assert found == {record.ref: record.digest for record in records}
-    assert await find_digests(db, []) == {}
+    found = await find_blobs(db, [record.ref for record in records] + [crossed])
+    assert found == {one.ref: Blob(one.ref, one.blob_key, one.size, one.digest) for one in records}
+    assert await find_blobs(db, []) == {}
 
 
 async def test_hostile_values_are_stored(db: Database) -> None:

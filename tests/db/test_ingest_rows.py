@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,3 +114,15 @@ def test_a_blob_that_is_in_use_is_not_surplus() -> None:
     stored = {record.ref: StoredInstance(1, record.blob_key, record.size, record.digest)}
     (verdict,) = judge([PREPARED[0]], stored, DuplicatePolicy.REPLACE).each
     assert verdict.surplus_blob_key is None
+
+
+@pytest.mark.parametrize("policy", DuplicatePolicy)
+def test_a_lost_blob_is_replaced_by_the_same_bytes(policy: DuplicatePolicy) -> None:
+    record = PREPARED[0].record
+    stored = {record.ref: StoredInstance(1, "lost", record.size, record.digest)}
+    sent = replace(PREPARED[0], record=replace(record, blob_key="new", lost_blob="lost"))
+    again = replace(PREPARED[0], record=replace(record, blob_key="newer", lost_blob="lost"))
+    verdicts = judge([sent, again], stored, policy)
+    assert [verdict.outcome for verdict in verdicts.each] == [Outcome.REPLACED, Outcome.UNCHANGED]
+    assert [verdict.surplus_blob_key for verdict in verdicts.each] == [None, "newer"], "the first has mended it"
+    assert verdicts.written == {record.ref: sent}

@@ -38,7 +38,7 @@ _LOOK_UPS: list[tuple[Select[Any], Mapping[str, Any]]] = [
     (metadata._VERSIONS[StudyRef], keys_of(StudyRef("1.2"))),
     (metadata._VERSIONS[SeriesRef], keys_of(SeriesRef("1.2", "1.2.1"))),
     (metadata._VERSIONS[InstanceRef], keys_of(_ONE.ref)),
-    (ingest._digests("postgresql"), _LISTS),
+    (ingest._blobs("postgresql"), _LISTS),
 ]
 
 

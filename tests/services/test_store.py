@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from app.blobs.digests import digest_of
 from app.db.engine import Database
+from app.db.ingest import DuplicatePolicy
 from app.db.inventory import counts
 from app.db.locate import locate_instance, locate_instances
 from app.dicom import store_status
@@ -16,6 +19,8 @@ from app.services import store, store_group
 from app.services.archive import Archive
 from app.services.store import Intake
 from app.services.store_results import RefusedInstance, StoredInstance
+from app.services.sweep import sweep
+from app.services.verify import verify
 from tests.services.uploads import content, files_of, upload
 from tests.support.dicom_bytes import make_instance, new_uid
 
@@ -212,3 +217,27 @@ async def test_sixteen_writers_of_one_study_lose_nothing(archive: Archive) -> No
 async def test_unknown_instance_is_not_found(archive: Archive) -> None:
     with pytest.raises(NotFound):
         await locate_instance(archive.db, InstanceRef("1.2", "1.3", "1.4"))
+
+
+@pytest.mark.parametrize("policy", DuplicatePolicy)
+@pytest.mark.parametrize("damage", ["missing", "cut off"])
+async def test_what_was_lost_is_stored_when_it_is_sent_again(
+    archive: Archive, policy: DuplicatePolicy, damage: str
+) -> None:
+    archive = replace(archive, duplicates=policy, retention=timedelta(0))
+    data = make_instance()
+    (first,) = await upload(archive, [data])
+    assert isinstance(first, StoredInstance)
+    (path,) = files_of(archive)
+    path.unlink()
+    if damage == "cut off":
+        path.write_bytes(data[:-1])
+    first_again, second_again = await upload(archive, [data, data])
+    assert isinstance(first_again, StoredInstance)
+    assert isinstance(second_again, StoredInstance)
+    location = await locate_instance(archive.db, first.ref)
+    assert await content(archive, location.blob_key) == data
+    assert len(await locate_instances(archive.db, StudyRef(first.ref.study_instance_uid))) == 1
+    await sweep(archive, delete=True, grace=timedelta(0))
+    assert (await verify(archive)).damaged == ()
+    assert len(files_of(archive)) == 1

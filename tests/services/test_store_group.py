@@ -11,7 +11,8 @@ from app.blobs import local
 from app.blobs.digests import digest_of
 from app.db.engine import Database
 from app.db.group_queue import GroupQueue
-from app.db.ingest import IngestResult, find_digests, ingest
+from app.db.ingest import IngestResult, find_blobs, ingest
+from app.db.ingest_verdicts import Blob
 from app.db.inventory import counts
 from app.db.locate import locate_instance
 from app.dicom import store_status
@@ -157,9 +158,9 @@ async def test_what_is_stored_already_stays_when_it_is_the_last_of_a_request(
     await upload(archive, [stored])
     looked_up, count, commit = asyncio.Event(), 0, local._LocalWriter.commit
 
-    async def counting(db: Database, refs: Sequence[InstanceRef]) -> dict[InstanceRef, str]:
+    async def counting(db: Database, refs: Sequence[InstanceRef]) -> dict[InstanceRef, Blob]:
         nonlocal count
-        found = await find_digests(db, refs)
+        found = await find_blobs(db, refs)
         count += len(refs)
         if count >= 2:
             looked_up.set()
@@ -169,7 +170,7 @@ async def test_what_is_stored_already_stays_when_it_is_the_last_of_a_request(
         await asyncio.wait_for(looked_up.wait(), 10)  # until the last has been looked up, nothing is replaced
         await commit(self, key)
 
-    monkeypatch.setattr(store_group, "find_digests", counting)
+    monkeypatch.setattr(store_group, "find_blobs", counting)
     monkeypatch.setattr(local._LocalWriter, "commit", late)
     intake = Intake(archive)
     for data in (other, stored):
