@@ -23,6 +23,7 @@ GantryError
 │   ├── DatabaseUnavailable
 │   ├── BlobStoreUnavailable
 │   └── OutOfSpace            disk, quota or bucket is full
+├── ArchiveIncomplete         the database knows less than the blob store holds: what needs all of it is not done
 └── BlobNotFound              a blob that a row names is missing (an integrity fault, never "not found")
 """
 
@@ -117,6 +118,10 @@ class BlobStoreUnavailable(Unavailable):
 
 class OutOfSpace(Unavailable):
     """No room left for what should be stored."""
+
+
+class ArchiveIncomplete(GantryError):
+    """The database does not know, or may not know, all that was stored."""
 
 
 class BlobNotFound(GantryError):

@@ -162,6 +162,7 @@ def _free_space(settings: Settings) -> Finding:
 
 async def _database(settings: Settings) -> Finding:
     from app.db.engine import close_database, open_database
+    from app.db.inventory import is_reindexing
     from app.db.migrate import pending_revisions
 
     where = database_location(settings)
@@ -169,12 +170,15 @@ async def _database(settings: Settings) -> Finding:
         database = await open_database(settings.effective_database_url, pool_size=1)
         try:
             pending = await pending_revisions(database)
+            broken_off = not pending and await is_reindexing(database)
         finally:
             await close_database(database)
     except (GantryError, ValueError, OSError) as error:
         return Finding("Database", False, f"{where}: {error}", "Check GANTRY_DATABASE_URL, and that the server runs")
     if pending:
         return Finding("Database", False, f"{where}: {len(pending)} migrations to apply", "Run `gantry migrate`")
+    if broken_off:
+        return Finding("Database", False, f"{where}: a reindex has not come to its end", "Run `gantry reindex` again")
     return Finding("Database", True, f"{where}, up to date")
 
 

@@ -92,15 +92,25 @@ def sweep_command(
     grace_hours: Annotated[
         float, typer.Option(min=0, help="Leave alone what is younger: an upload may be under way.")
     ] = 1.0,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Remove stray blobs however many there are. Think of `gantry reindex` first."),
+    ] = False,
     everything: Annotated[bool, typer.Option("--all", help=f"Name all of them, not only the first {SHOWN}.")] = False,
 ) -> None:
-    """Find blobs that nothing refers to, and deleted instances whose retention time is over."""
+    """Find blobs that nothing refers to, and deleted instances whose retention time is over.
+
+    Exits with 1, and removes nothing, when the database seems to know less than was stored: after a reindex that was broken
+    off, with no rows at all, or with more stray blobs than interrupted uploads leave.
+    """
     from app.services.sweep import sweep
 
     console = output()
     grace = timedelta(hours=grace_hours)
     report = _with_progress(
-        console, "Sweeping", lambda archive, tell: sweep(archive, delete=delete, grace=grace, on_progress=tell)
+        console,
+        "Sweeping",
+        lambda archive, tell: sweep(archive, delete=delete, grace=grace, force=force, on_progress=tell),
     )
     _entries(console, report.keys, everything)
     done = "Removed" if report.deleted else "Would remove"
@@ -112,7 +122,9 @@ def sweep_command(
     if report.tombstones_repaired:
         done = "Repaired" if report.deleted else "Would repair"
         line(console, f"{done} {counted(report.tombstones_repaired, 'tombstone')}")
-    if not report.deleted and report.keys:
+    if report.refusal:
+        line(console, f"They would be left alone: {report.refusal}", "yellow")
+    elif not report.deleted and report.keys:
         line(console, "Nothing was changed: run `gantry sweep --delete`")
 
 
@@ -121,7 +133,8 @@ def reindex_command(
 ) -> None:
     """Build the database anew from the stored instances. Stop the server first.
 
-    Exits with 1 when some of them could not be read.
+    What does not answer is waited for, a minute or so. Until it has come to its end, sweeps are refused. Exits with 1 when some
+    instances could not be read; no sweep removes them.
     """
     from app.services.reindex import reindex
 

@@ -1,13 +1,27 @@
-"""The archive as a whole: walking, counting, clearing. For verify, sweep, reindex and health."""
+"""The archive as a whole: walking, counting, building anew. For verify, sweep, reindex and health."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, exists, func, literal, select, text
+from sqlalchemy import Connection, delete, exists, func, insert, literal, or_, select, text
 
 from app.db.any_of import any_of
 from app.db.engine import Database, reading, transact
+from app.db.ingest_statements import insert_new
 from app.db.locate import InstanceLocation, location_of, select_locations
-from app.db.tables import attribute_values, instances, series, studies, study_modalities, tombstones
+from app.db.tables import (
+    attribute_values,
+    instances,
+    reindexing,
+    series,
+    studies,
+    study_modalities,
+    tombstones,
+    unreadable_blobs,
+)
+from app.errors import ArchiveIncomplete
+
+_REINDEXING = ""  # no key of a blob is empty
 
 
 async def ping(db: Database) -> None:
@@ -34,12 +48,21 @@ async def iterate_instances(db: Database, page: int = 1000) -> AsyncIterator[Ins
 
 
 async def referenced_keys(db: Database, keys: Sequence[str]) -> set[str]:
-    """Those blob keys that an instance or a tombstone names. Raises DatabaseUnavailable."""
-    live = select(instances.c.blob_key).where(any_of(db.dialect, instances.c.blob_key, keys))
-    dead = select(tombstones.c.blob_key).where(any_of(db.dialect, tombstones.c.blob_key, keys))
-    # One statement sees one moment: a key that moves from a row to a tombstone meanwhile is never missed.
+    """Those blob keys that an instance or a tombstone names, or that could not be read when the database was built anew.
+
+    Raises ArchiveIncomplete while a reindex has not ended: then nobody knows; DatabaseUnavailable.
+    """
+    named = [
+        select(table.c.blob_key).where(any_of(db.dialect, table.c.blob_key, keys))
+        for table in (instances, tombstones, unreadable_blobs)
+    ]
+    # One statement sees one moment: a key that moves from a row to a tombstone meanwhile is never missed, nor is a reindex.
+    statement = named[0].union_all(*named[1:], select(literal(_REINDEXING)).select_from(reindexing))
     async with reading(db) as connection:
-        return set((await connection.execute(live.union_all(dead))).scalars())
+        found = set((await connection.execute(statement)).scalars())
+    if _REINDEXING in found:
+        raise ArchiveIncomplete("a `gantry reindex` is under way or was broken off; run `gantry reindex` again")
+    return found
 
 
 async def tombstoned_keys(db: Database, page: int = 1000) -> AsyncIterator[tuple[str, str]]:
@@ -74,21 +97,43 @@ async def counts(db: Database) -> tuple[int, int, int]:
 
 
 async def is_empty(db: Database) -> bool:
-    """No study is stored; tombstones do not count. Raises DatabaseUnavailable."""
+    """Nothing is stored, and nothing is known to have been deleted. Raises DatabaseUnavailable."""
+    known = or_(*(exists(select(table.c.id)) for table in (studies, tombstones)))
     async with reading(db) as connection:
-        return not (await connection.execute(select(exists(select(studies.c.id))))).scalar_one()
+        return not (await connection.execute(select(known))).scalar_one()
 
 
-async def clear(db: Database) -> None:
-    """Empty every table, tombstones among them; the blobs are not touched. Raises DatabaseUnavailable."""
+async def is_reindexing(db: Database) -> bool:
+    """A reindex is under way, or was broken off. Raises DatabaseUnavailable."""
+    async with reading(db) as connection:
+        return bool((await connection.execute(select(exists(select(reindexing.c.id))))).scalar_one())
 
-    tables = (attribute_values, study_modalities, instances, series, studies, tombstones)
+
+async def begin_reindexing(db: Database) -> None:
+    """Empty every table, tombstones among them, and remember that they are to be filled again: both or neither.
+
+    The blobs are not touched. Raises DatabaseUnavailable.
+    """
+    tables = (attribute_values, study_modalities, instances, series, studies, tombstones, unreadable_blobs)
 
     def work(connection: Connection) -> None:
+        connection.execute(insert_new(db.dialect, reindexing), [{"id": 1, "since": datetime.now(UTC)}])
         if db.dialect == "postgresql":  # at once, whatever their size
             connection.execute(text("TRUNCATE " + ", ".join(table.name for table in tables)))
             return
         for table in tables:
             connection.execute(delete(table))
+
+    await transact(db, work)
+
+
+async def end_reindexing(db: Database, unreadable: Mapping[str, str]) -> None:
+    """The tables are full again, but for those blobs (key: what is wrong with it). Raises DatabaseUnavailable."""
+    rows = [{"blob_key": key, "problem": problem} for key, problem in sorted(unreadable.items())]
+
+    def work(connection: Connection) -> None:
+        if rows:
+            connection.execute(insert(unreadable_blobs), rows)
+        connection.execute(delete(reindexing))
 
     await transact(db, work)

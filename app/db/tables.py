@@ -4,6 +4,8 @@
     study_modalities                           ModalitiesInStudy, one row per study and modality
     attribute_values                           searchable attributes that have no column of their own
     tombstones                                 what was deleted or replaced, and its blob, for the retention time
+    reindexing                                 one row from the beginning of a reindex to its end
+    unreadable_blobs                           what the last reindex could not read, and no sweep may take
 
 Text columns are NOT NULL and "" where the attribute is absent or empty, so that ordering and empty value matching need no
 NULL handling. Dates are `YYYYMMDD`, times `HHMMSS.FFFFFF` filled up with zeros;
@@ -228,3 +230,18 @@ Index(
     tombstones.c.sop_instance_uid,
 )
 Index("ix_tombstones_expires_at", tombstones.c.expires_at)
+
+# While it has a row, the other tables know less than the blob store holds: a reindex is under way, or was broken off.
+reindexing = Table(
+    "reindexing",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("since", Instant, nullable=False),
+)
+
+unreadable_blobs = Table(
+    "unreadable_blobs",
+    metadata,
+    Column("blob_key", Code, primary_key=True),
+    Column("problem", Text, nullable=False),
+)

@@ -1,5 +1,6 @@
 """migrate, verify, sweep, reindex, restore, doctor, openapi: on a real archive, as programs, and what they print."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -13,6 +14,8 @@ from app.cli.configuration import output
 from app.cli.doctor import Finding, examine
 from app.cli.openapi import openapi_text
 from app.cli.program import program
+from app.db.inventory import begin_reindexing
+from app.main import open_archive
 from app.settings import Settings
 from tests.support.dicom_bytes import make_instance, new_uid
 from tests.support.http import Peer
@@ -91,6 +94,29 @@ def test_sweep_names_the_first_and_all_when_told(gantry: Server, instances: dict
     assert "... and 10 more: --all names them" in output
     _, output = run(gantry, "sweep", "--grace-hours", "0", "--all")
     assert output.count("0123456789abcdef-") == 30
+
+
+def test_sweep_of_a_database_that_knows_too_little_is_refused(gantry: Server, instances: dict[str, bytes]) -> None:
+    known = blobs(gantry)
+    for number in range(12):
+        known[0].with_name(f"1.2.9-0123456789abcdef-{number:016x}.dcm").write_bytes(b"x")
+    code, output = run(gantry, "sweep", "--grace-hours", "0")
+    assert code == 0
+    assert "They would be left alone: the database does not know 12 of 15 blobs" in output
+    code, output = run(gantry, "sweep", "--grace-hours", "0", "--delete")
+    assert code == 1
+    assert output.startswith("gantry: the database does not know 12 of 15 blobs")
+    assert len(blobs(gantry)) == 15
+    code, output = run(gantry, "sweep", "--grace-hours", "0", "--delete", "--force")
+    assert code == 0
+    assert blobs(gantry) == known
+    gantry.stop()
+    for path in gantry.data_dir.glob("gantry.sqlite*"):
+        path.unlink()
+    code, output = run(gantry, "sweep", "--grace-hours", "0", "--delete", "--force")
+    assert code == 1
+    assert "run `gantry reindex`" in output
+    assert blobs(gantry) == known
 
 
 def test_restore_what_was_deleted(gantry: Server, instances: dict[str, bytes]) -> None:
@@ -177,6 +203,18 @@ def test_doctor_sees_a_database_that_was_not_migrated(tmp_path: Path) -> None:
     assert findings["Database"].remedy == "Run `gantry migrate`"
     assert findings["Codecs"].well
     assert findings["Blob store"].well
+
+
+def test_doctor_sees_a_reindex_that_was_broken_off(tmp_path: Path) -> None:
+    async def break_off(settings: Settings) -> None:
+        async with open_archive(settings) as archive:
+            await begin_reindexing(archive.db)
+
+    settings = Settings(data_dir=tmp_path)
+    asyncio.run(break_off(settings))
+    findings = {finding.subject: finding for finding in examine(settings)}
+    assert not findings["Database"].well
+    assert findings["Database"].remedy == "Run `gantry reindex` again"
 
 
 def test_doctor_sees_a_package_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

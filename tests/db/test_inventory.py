@@ -3,22 +3,25 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from app.db.deletion import delete
-from app.db.engine import Database, close_database, open_database
+from app.db.engine import Database, close_database, open_database, transact
 from app.db.ingest import DuplicatePolicy, ingest
 from app.db.inventory import (
-    clear,
+    begin_reindexing,
     counts,
+    end_reindexing,
     is_empty,
+    is_reindexing,
     iterate_instances,
     ping,
     referenced_keys,
     tombstoned_keys,
 )
 from app.db.locate import locate_instance
-from app.db.tombstones import list_tombstones
 from app.dicom.instance import InstanceRecord
+from app.errors import ArchiveIncomplete, DatabaseUnavailable
 from tests.support.consistency import assert_consistent
 from tests.support.records import make_record
 
@@ -68,13 +71,40 @@ async def test_live_and_dead_blobs_are_referenced(db: Database, page: int) -> No
     assert sorted([pair async for pair in tombstoned_keys(db, page)]) == sorted((key, "deleted") for key in dead)
 
 
-async def test_clearing(db: Database) -> None:
+async def test_a_reindex_begins_with_empty_tables_and_leaves_a_mark(db: Database) -> None:
     records = await filled(db)
     await delete(db, records[0].ref, retention=MONTH)
-    await clear(db)
-    assert await is_empty(db)
-    assert await counts(db) == (0, 0, 0)
-    assert await list_tombstones(db) == []
+    assert not await is_reindexing(db)
+    for _ in range(2):  # begun anew after one that was broken off
+        await begin_reindexing(db)
+        assert await is_reindexing(db)
+        assert await is_empty(db)
+        assert await counts(db) == (0, 0, 0)
+        await assert_consistent(db)
+        with pytest.raises(ArchiveIncomplete):
+            await referenced_keys(db, [])
+        await filled(db)
+    await end_reindexing(db, {"damaged": "what is wrong with it"})
+    assert not await is_reindexing(db)
     await assert_consistent(db)
+    assert await referenced_keys(db, ["damaged", "stray"]) == {"damaged"}
+    await begin_reindexing(db)
+    await end_reindexing(db, {})
+    assert await referenced_keys(db, ["damaged", "stray"]) == set()
+
+
+async def test_the_mark_and_the_clearing_are_one_transaction(db: Database) -> None:
+    """A process that is killed between them leaves both or neither."""
     await filled(db)
-    await assert_consistent(db)
+    drop = "DROP TABLE unreadable_blobs"  # the last that is emptied
+    await transact(db, lambda connection: connection.execute(text(drop)))
+    with pytest.raises(DatabaseUnavailable):
+        await begin_reindexing(db)
+    assert not await is_reindexing(db)
+    assert await counts(db) == (2, 6, 7)
+
+
+async def test_what_was_deleted_is_not_nothing(db: Database) -> None:
+    records = await filled(db, 1)
+    await delete(db, records[0].ref, retention=MONTH)
+    assert not await is_empty(db)
