@@ -37,6 +37,7 @@ from app.api.middleware import HeadAsGet, RequestContext
 from app.api.openapi import install_openapi
 from app.blobs import open_blob_store
 from app.db.engine import close_database, open_database
+from app.db.indexed_paths import settle_indexed_paths
 from app.db.ingest import DuplicatePolicy
 from app.db.migrate import migrate
 from app.dicom.header import ParseLimits
@@ -82,6 +83,12 @@ async def open_archive(settings: Settings, *, migrated: bool = True) -> AsyncIte
     try:
         if migrated:
             await migrate(database)
+            if incomplete := await settle_indexed_paths(database):
+                log.warning(
+                    "searchable_attributes.incomplete",
+                    attributes=[path.dotted for path in incomplete],
+                    advice="searches for them read candidates one by one; `gantry reindex` indexes what is stored",
+                )
         blobs = open_blob_store(
             settings.effective_blob_url,
             spool_dir=settings.spool_dir,

@@ -58,7 +58,8 @@ class Settings(BaseSettings):
     retention_days: float = Field(30, ge=0, description="How long replaced and deleted instances can be restored.")
     searchable_attributes: str = Field(
         "",
-        description="More attributes to index for search: comma-separated keywords, tags or sequence paths.",
+        description="More attributes to index for search: comma-separated keywords, tags or sequence paths; the same for all "
+        "servers of an archive. What is stored already is read one by one until `gantry reindex`.",
     )
     bulkdata_threshold: int = Field(
         1024,

@@ -75,7 +75,8 @@ class TryAgain(Exception):
 @dataclass(frozen=True, slots=True)
 class Database:
     """engine begins write transactions; reader shares its connections and begins none. searchable: the attributes
-    that the operator made searchable besides the default ones (GANTRY_SEARCHABLE_ATTRIBUTES). writer and write_thread are
+    that the operator made searchable besides the default ones (GANTRY_SEARCHABLE_ATTRIBUTES); incomplete: those that
+    instances of before have no values of (app.db.indexed_paths). writer and write_thread are
     SQLite's: the one connection that writes, and where. look_ups: PostgreSQL's. known_many, kept_rows: of searches."""
 
     engine: AsyncEngine
@@ -90,6 +91,16 @@ class Database:
     look_ups: LookUps | None = None
     known_many: KnownMany = field(default_factory=KnownMany)
     kept_rows: KeptRows = field(default_factory=KeptRows)
+    incomplete: set[AttributePath] = field(default_factory=set)
+
+    @property
+    def indexed(self) -> tuple[AttributePath, ...]:
+        """Of `searchable`, what a search may look up."""
+        return (
+            tuple(path for path in self.searchable if path not in self.incomplete)
+            if self.incomplete
+            else self.searchable
+        )
 
 
 async def open_database(

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, literal, or_, s
 
 from app.db.any_of import any_of
 from app.db.engine import Database, reading, transact
+from app.db.indexed_paths import note_all_indexed
 from app.db.ingest_statements import insert_new
 from app.db.locate import InstanceLocation, location_of, select_locations
 from app.db.tables import (
@@ -134,6 +135,7 @@ async def end_reindexing(db: Database, unreadable: Mapping[str, str]) -> None:
     def work(connection: Connection) -> None:
         if rows:
             connection.execute(insert(unreadable_blobs), rows)
+        note_all_indexed(connection, db)
         connection.execute(delete(reindexing))
 
     await transact(db, work)

@@ -68,15 +68,15 @@ async def search(
     max_results    results at most, whatever the query's limit
     candidate_cap  candidates at most whose data sets are read for keys that have no index
     count_cap      up to here `remaining` is counted at most; in archives of many studies not so far
-    Of Database.searchable, rows of what was stored before are completed by a background job; until then they are not found.
+    Of Database.searchable, what instances of before have no values of is matched as keys without an index are.
     Raises InvalidQuery for a key of too many names or patterns, DatabaseUnavailable.
     """
     limit = max_results if query.limit is None else min(query.limit, max_results)
     offset = min(query.offset, _MAX_OFFSET)
-    matching = matching_of(query, db.dialect, db.searchable)
+    matching = matching_of(query, db.dialect, db.indexed)
     if matching.lists:
         broad = await _broad(db, matching.lists)
-        matching = matching_of(query, db.dialect, db.searchable, broad) if broad else matching
+        matching = matching_of(query, db.dialect, db.indexed, broad) if broad else matching
     if matching.filter_keys:
         return await _filtered(db, query, matching, limit, offset, candidate_cap)
     wide = matching.wide if offset <= _MAX_WIDE else None

@@ -3,6 +3,7 @@
     studies --< series --< instances          one row each, unique within its parent
     study_modalities                           ModalitiesInStudy, one row per study and modality
     attribute_values                           searchable attributes that have no column of their own
+    indexed_paths                              those of GANTRY_SEARCHABLE_ATTRIBUTES that attribute_values holds of all instances
     tombstones                                 what was deleted or replaced, and its blob, for the retention time
     reindexing                                 one row from the beginning of a reindex to its end
     unreadable_blobs                           what the last reindex could not read, and no sweep may take
@@ -245,3 +246,5 @@ unreadable_blobs = Table(
     Column("blob_key", Code, primary_key=True),
     Column("problem", Text, nullable=False),
 )
+
+indexed_paths = Table("indexed_paths", metadata, Column("path", Code, primary_key=True))
