@@ -24,7 +24,7 @@ _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"  # may not begin with a dot: neither 
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _PREFIX = re.compile(rf"(?:{_SEGMENT}/)*(?:{_SEGMENT})?")
 _UID = r"[0-9]+(?:\.[0-9]+)*"
-_INSTANCE_KEY = re.compile(rf"{INSTANCES}({_UID})/({_UID})/({_UID})[/-][0-9a-f]{{16}}-[0-9a-f]{{16}}\.dcm")
+_INSTANCE_KEY = re.compile(rf"{INSTANCES}({_UID})/({_UID})/({_UID})[/-]([0-9a-f]{{16}})-[0-9a-f]{{16}}\.dcm")
 
 
 def is_key(key: str) -> bool:
@@ -62,6 +62,12 @@ def parse_instance_key(key: str) -> tuple[str, str, str] | None:
     """Study, Series and SOP Instance UID of an instance key; None for any other key."""
     match = _INSTANCE_KEY.fullmatch(key) if len(key) <= MAX_KEY_LENGTH else None
     return (match[1], match[2], match[3]) if match else None
+
+
+def digest_in_key(key: str) -> str:
+    """The first digits of the digest of the blob, as the key of an instance tells them; "" for any other key."""
+    match = _INSTANCE_KEY.fullmatch(key) if len(key) <= MAX_KEY_LENGTH else None
+    return match[4] if match else ""
 
 
 def tombstone_key(blob_key: str) -> str:

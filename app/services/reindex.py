@@ -10,7 +10,7 @@ yet. Failures that pass are waited for; after one that does not, the mark stands
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
@@ -18,8 +18,16 @@ from typing import TypeVar
 
 import orjson
 
-from app.blobs.base import BlobStat
-from app.blobs.keys import INSTANCES, TOMBSTONES, blob_key_of_tombstone, parse_instance_key, tombstone_key
+from app.blobs.base import BlobStat, BlobStore
+from app.blobs.digests import BlobHash
+from app.blobs.keys import (
+    INSTANCES,
+    TOMBSTONES,
+    blob_key_of_tombstone,
+    digest_in_key,
+    parse_instance_key,
+    tombstone_key,
+)
 from app.db.ingest import DuplicatePolicy, ingest
 from app.db.inventory import begin_reindexing, end_reindexing
 from app.db.tombstones import Tombstone, add_tombstones
@@ -142,12 +150,29 @@ async def _fill(
 async def _read(
     archive: Archive, stat: BlobStat, problems: list[tuple[str, str]], pauses: Sequence[float]
 ) -> InstanceRecord | None:
-    """None, and another problem, for what is no instance."""
+    """None, and another problem, for what is no instance. What is damaged is a problem, too, and stays so for `verify`: as
+    before, it is given out, and its digest is not that of its bytes.
+    """
     try:
-        return await _patiently(pauses, partial(read_record, archive.blobs, stat.key, archive.limits.parse))
+        record = await _patiently(pauses, partial(read_record, archive.blobs, stat.key, archive.limits.parse))
+        if await _patiently(pauses, partial(_is_as_stored, archive.blobs, record)):
+            return record
     except (DicomError, BlobNotFound) as error:
         problems.append((stat.key, str(error)))
         return None
+    problems.append((stat.key, "its bytes are not those that were stored"))
+    return replace(record, digest=digest_in_key(stat.key))
+
+
+async def _is_as_stored(blobs: BlobStore, record: InstanceRecord) -> bool:
+    """As far as the digits in its key tell."""
+    digits = digest_in_key(record.blob_key)
+    if record.digest.startswith(digits):
+        return True
+    older = BlobHash(like=digits)
+    async for chunk in blobs.open(record.blob_key):
+        older.update(chunk)
+    return older.digest.startswith(digits)
 
 
 def _tombstone(record: InstanceRecord, reason: str, at: datetime, until: datetime) -> Tombstone:

@@ -6,6 +6,7 @@ from app.blobs.keys import (
     INSTANCES,
     TOMBSTONES,
     blob_key_of_tombstone,
+    digest_in_key,
     instance_key,
     is_key,
     parse_instance_key,
@@ -81,6 +82,13 @@ def test_other_keys_are_not_taken_for_instances(key: str) -> None:
 
 
 @settings(deadline=None)
+@given(uids, uids, uids, digests)
+def test_an_instance_key_tells_the_beginning_of_the_digest(study: str, series: str, instance: str, digest: str) -> None:
+    assert digest_in_key(instance_key(study, series, instance, digest)) == digest[:16]
+    assert digest_in_key(f"instances/{study}/{series}/{instance}/{digest[:16]}-{digest[16:32]}.dcm") == digest[:16]
+    assert digest_in_key(f"tombstones/{study}") == ""
+
+
 @given(uids, uids, uids, digests)
 def test_a_tombstone_leads_back_to_its_blob(study: str, series: str, instance: str, digest: str) -> None:
     key = instance_key(study, series, instance, digest)

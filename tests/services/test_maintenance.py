@@ -186,6 +186,21 @@ async def test_reindex_names_blobs_that_it_cannot_read(archive: Archive) -> None
     assert len(report.problems) == 1
 
 
+async def test_reindex_does_not_make_damage_official(archive: Archive) -> None:
+    _, files = await stored_study(archive)
+    ref = next(iter(files))
+    path = Path(archive.blobs.root) / (await locate_instance(archive.db, ref)).blob_key  # type: ignore[attr-defined]
+    damaged = files[ref][:-1] + bytes([files[ref][-1] ^ 1])
+    path.write_bytes(damaged)
+    ((key, problem),) = (await reindex(archive)).problems
+    assert "not those that were stored" in problem
+    location = await locate_instance(archive.db, ref)
+    assert await content(archive, location.blob_key) == damaged, "given out as before"
+    assert [one.blob_key for one in (await verify(archive)).damaged] == [key], "and known to be damaged as before"
+    await upload(archive, [files[ref]])
+    assert (await verify(archive)).damaged == (), "sent again it is whole"
+
+
 async def make_stray(archive: Archive) -> str:
     """A blob whose upload died before its row."""
     writer = await archive.blobs.open_writer()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from app.blobs.keys import instance_key
 from app.db.engine import Database
 from app.db.locate import locate_instance
 from app.dicom.references import InstanceRef, StudyRef
@@ -70,6 +71,13 @@ async def test_deleted_is_restored_as_it_was(archive: Archive, db: Database) -> 
 async def test_reindex_gives_rows_new_digests(archive: Archive, db: Database) -> None:
     data = make_instance()
     ref = await stored_by_an_earlier_version(archive, db, data)
-    assert (await reindex(archive)).instances == 1
+    key = (await locate_instance(archive.db, ref)).blob_key
+    older = instance_key(
+        ref.study_instance_uid, ref.series_instance_uid, ref.sop_instance_uid, hashlib.sha256(data).hexdigest()
+    )
+    root = Path(archive.blobs.root)  # type: ignore[attr-defined]
+    (root / key).rename(root / older)
+    report = await reindex(archive)
+    assert (report.instances, report.problems) == (1, ())
     assert (await locate_instance(archive.db, ref)).digest.endswith("-blake3")
     assert (await verify(archive)).damaged == ()
