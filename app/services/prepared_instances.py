@@ -42,7 +42,7 @@ _HEAD = 64 * 1024  # more than any file meta information that was rewritten
 
 async def prepare_instance(archive: Archive, location: InstanceLocation, target: str) -> DerivedFile:
     """The instance as a file in `target`: an encapsulated syntax, Deflated Explicit VR Little Endian, or Explicit VR Little Endian
-    of what is stored deflated.
+    of what is stored deflated or is one large header.
 
     Raises BlobNotFound, CodecError, DicomError, NotAcceptable, TooLarge, Unavailable.
     """
@@ -152,8 +152,12 @@ async def _write_deflated(archive: Archive, location: InstanceLocation, target: 
     await writer.write(last, b"\0" * ((packed + len(last)) % 2))
 
 
-async def _write_inflated(archive: Archive, location: InstanceLocation, _target: str, writer: DerivedWriter) -> None:
-    """Explicit VR Little Endian of what is stored deflated."""
+async def _write_explicit(archive: Archive, location: InstanceLocation, _target: str, writer: DerivedWriter) -> None:
+    """Explicit VR Little Endian."""
+    if not transfer_syntax(location.transfer_syntax_uid).deflated:
+        async for chunk in execute_plan(archive, location, await plan_explicit_instance(archive, location)):
+            await writer.write(chunk)
+        return
     meta = await read_meta(archive, location, InstanceLayout.from_json(location.layout))
     await writer.write(file_meta_of_result(meta, {}))
     async for piece in (await open_data_set(archive, location)).read():
@@ -177,5 +181,5 @@ async def _whole_meta_first(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes
 
 _WRITERS = {
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: _write_deflated,
-    EXPLICIT_VR_LITTLE_ENDIAN: _write_inflated,
+    EXPLICIT_VR_LITTLE_ENDIAN: _write_explicit,
 }

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from app.blobs.files import FileSlice
 from app.db.locate import InstanceLocation, locate_instances
+from app.dicom.layout import InstanceLayout
 from app.dicom.references import Reference
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from app.errors import NotAcceptable
@@ -17,6 +18,8 @@ from app.services.archive import Archive
 from app.services.explicit_instances import execute_plan, plan_explicit_instance
 from app.services.prepared_instances import prepare_instance
 from app.services.syntaxes import Alternative, Stored, choose, refusal
+
+HELD_BYTES = 16 * 1024 * 1024  # of a header that is rewritten, while its receiver takes as long as it likes
 
 Stream = AsyncIterator[bytes] | AsyncIterator[bytes | FileSlice]
 Opened = AsyncGenerator[AsyncIterator[bytes] | list[FileSlice], None]
@@ -40,6 +43,7 @@ class InstanceDelivery(NamedTuple):
         return not self.as_stored and (
             self.transfer_syntax_uid != EXPLICIT_VR_LITTLE_ENDIAN
             or transfer_syntax(self.location.transfer_syntax_uid).deflated
+            or (self.location.size > HELD_BYTES and InstanceLayout.from_json(self.location.layout).pixel_data is None)
         )
 
 

@@ -1,4 +1,4 @@
-"""What is stored deflated is inflated once, piece by piece, and read in part from then on."""
+"""What is stored deflated is inflated once, piece by piece; nothing large is held while its receiver takes its time."""
 
 import random
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.dicom.transfer_syntaxes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
-from app.services import inflating
+from app.services import inflating, retrieve
 from app.services.archive import Archive
 from app.services.bulkdata import list_bulkdata, read_bulkdata
 from app.services.frames import read_frames, retrieve_frames
@@ -14,7 +14,7 @@ from app.services.retrieve import open_instance, retrieve_instances
 from app.services.store_results import StoredInstance
 from app.services.syntaxes import Alternative
 from tests.services.uploads import upload
-from tests.support.dicom_bytes import make_instance
+from tests.support.dicom_bytes import IMPLICIT, make_instance
 
 SIZE = 1500
 PIECE = 1 << 20
@@ -64,3 +64,20 @@ async def test_bulkdata_frames_and_instances(archive: Archive, inflated: list[in
     assert sum(inflated) > len(pixels)
     assert sum(inflated) < len(pixels) + 10_000, "inflated once for all of them"
     assert max(inflated) <= PIECE
+
+
+async def test_a_large_header_is_rewritten_into_a_file(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieve, "HELD_BYTES", 3 * PIECE)
+    value = random.Random(2).randbytes(4 * PIECE)
+    file = make_instance(
+        transfer_syntax=IMPLICIT, rows=0, EncapsulatedDocument=value, MIMETypeOfEncapsulatedDocument="a/b"
+    )
+    (stored,) = await upload(archive, [file])
+    assert isinstance(stored, StoredInstance)
+    _, (instance,) = await retrieve_instances(archive, stored.ref, [Alternative((EXPLICIT_VR_LITTLE_ENDIAN,))])
+    for _ in range(2):
+        length, stream = await open_instance(archive, instance)
+        pieces = [bytes(piece) async for piece in stream]  # type: ignore[arg-type]
+        assert sum(map(len, pieces)) == length
+        assert value in b"".join(pieces)
+        assert max(map(len, pieces)) <= PIECE
