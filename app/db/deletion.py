@@ -4,18 +4,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
 from sqlalchemy import ColumnElement, Connection, Subquery, exists, func, insert, literal, select, update
 from sqlalchemy import delete as delete_from
 
 from app.db import ingest_statements as statements
 from app.db.engine import Database, transact
-from app.db.ingest_rows import decompress_metadata, encode_attributes, merge_attributes, values_at
+from app.db.ingest_rows import encode_attributes, merge_attributes, values_at
 from app.db.ingest_statements import StudyRow
 from app.db.locate import below, raise_missing
+from app.db.prepared_json import metadata_from_row
 from app.db.tables import attribute_values, instances, series, studies, tombstones
 from app.dicom.attributes import LEVEL_NUMBER, series_attributes, series_columns, study_attributes
-from app.dicom.instance import INSTANCE_URL_MARK
 from app.dicom.matching import Level
 from app.dicom.references import InstanceRef, Reference, SeriesRef
 
@@ -162,8 +161,7 @@ def _witnesses(connection: Connection, condition: ColumnElement[bool]) -> list[d
         .order_by(instances.c.created_at, instances.c.id)
     )
     packed = (connection.execute(statement)).scalars()
-    # The mark is the one control character that the prepared text holds, and no attribute kept here is bulkdata.
-    return [orjson.loads(decompress_metadata(one).replace(INSTANCE_URL_MARK, b"")) for one in packed]
+    return [metadata_from_row(one) for one in packed]
 
 
 def _newest(condition: ColumnElement[bool]) -> Subquery:

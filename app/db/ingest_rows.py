@@ -107,14 +107,3 @@ def is_empty(element: Mapping[str, Any]) -> bool:
 def encode_attributes(attributes: Mapping[str, Any]) -> bytes:
     """DICOM JSON text, UTF-8."""
     return orjson.dumps(attributes)
-
-
-def decode_attributes(text: bytes) -> dict[str, Any]:
-    """What encode_attributes made."""
-    value: dict[str, Any] = orjson.loads(text)
-    return value
-
-
-def decompress_metadata(packed: bytes) -> bytes:
-    """The prepared metadata text of an instance."""
-    return zstandard.ZstdDecompressor().decompress(packed)

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, delete
 from app.db import ingest_statements as statements
 from app.db.any_of import any_of
 from app.db.engine import Database
-from app.db.ingest_rows import PreparedRecord, Values, decode_attributes, encode_attributes, merge_attributes, values_at
+from app.db.ingest_rows import PreparedRecord, Values, encode_attributes, merge_attributes, values_at
 from app.db.ingest_statements import SeriesRow, StudyRow
 from app.db.ingest_verdicts import DuplicatePolicy, Outcome, StoredInstance, Verdicts, judge
+from app.db.prepared_json import attributes_from_row
 from app.db.tables import tombstones
 from app.dicom.attributes import series_columns
 from app.dicom.matching import Level
@@ -109,7 +110,7 @@ def _refuse_change(row: StudyRow, records: Iterable[PreparedRecord]) -> None:
 
 
 def _merged_study(row: StudyRow, records: Iterable[PreparedRecord]) -> dict[str, Any]:
-    return merge_attributes({} if row.created else decode_attributes(row.text), (record.study for record in records))
+    return merge_attributes({} if row.created else attributes_from_row(row.text), (record.study for record in records))
 
 
 def _lock_series(connection: Connection, batch: Batch, studies: Mapping[str, StudyRow]) -> dict[SeriesRef, SeriesRow]:
@@ -230,7 +231,7 @@ def _write_series(transaction: _Transaction, accepted: Sequence[PreparedRecord],
     stale_studies: set[int] = set()
     for ref, records in _group(accepted, lambda record: record.ref.series).items():
         row, date = transaction.series[ref], dates[ref.study_instance_uid]
-        merged = merge_attributes({} if row.created else decode_attributes(row.text), (one.series for one in records))
+        merged = merge_attributes({} if row.created else attributes_from_row(row.text), (one.series for one in records))
         added = len({one.ref for one in records} - transaction.stored.keys())
         change: dict[str, Any] = {"row_id": row.id, "added": added, "updated_at": batch.now}
         text = encode_attributes(merged)

@@ -24,7 +24,7 @@ from app.services.store_results import NO_REMARKS, RefusedInstance, Remarks, Sto
 BATCH_INSTANCES = 64
 BATCH_BYTES = 8 * 1024 * 1024  # counted as at most WRITER_MEMORY each: larger instances lie in spool files
 BATCHES_AT_ONCE = 2  # of one request: a single one would leave the disk idle while the next is on its way
-BATCH_SECONDS = 30.0  # a slow sender's first instances become rows long before a sweep could take them for stray blobs
+BATCH_SECONDS = 30.0  # a slow sender's first instances are stored while the rest is on its way
 WRITER_MEMORY = 1024 * 1024
 
 

@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.db.ingest_rows import (
-    decode_attributes,
-    decompress_metadata,
     encode_attributes,
     is_empty,
     merge_attributes,
     prepare,
 )
 from app.db.ingest_verdicts import DuplicatePolicy, Outcome, StoredInstance, judge
+from app.db.prepared_json import attributes_from_row, unpacked
 from app.dicom.attributes import standard_path
 from app.dicom.layout import InstanceLayout
 from app.dicom.references import InstanceRef
@@ -45,14 +44,14 @@ def test_merging_never_erases_and_the_latest_value_wins(known: dict, later: list
 def test_merging_again_changes_nothing(later: list[dict]) -> None:
     merged = merge_attributes({}, later)
     assert merge_attributes(merged, later[-1:]) == merged
-    assert decode_attributes(encode_attributes(merged)) == merged
+    assert attributes_from_row(encode_attributes(merged)) == merged
 
 
 def test_a_prepared_record_has_a_value_for_every_column() -> None:
     record = make_record("1.2", "1.2.3", "1.2.3.4", frames=3, ContentDate="20240101")
     (prepared,) = prepare([record], (standard_path("ContentDate"),))
     columns = prepared.columns
-    assert decompress_metadata(columns["metadata"]) == record.parsed.json
+    assert unpacked(columns["metadata"]) == record.parsed.json
     assert zstandard.frame_content_size(columns["metadata"]) == len(record.parsed.json)
     layout = InstanceLayout.from_json(columns["layout"])
     assert layout.image is not None
