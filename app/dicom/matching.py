@@ -82,13 +82,20 @@ class EmptyValue:
 
 
 @dataclass(frozen=True, slots=True)
-class MultipleValues:
-    """PS3.4 C.2.2.2.8: any of the values (each a single value or a wildcard)."""
+class AnyOfValues:
+    """Our extension of PS3.4 C.2.2.2.8 to attributes of one value: any of the values, each a single value or a wildcard."""
 
     values: tuple["SingleValue | Wildcard", ...]
 
 
-Rule = SingleValue | ListOfUid | Universal | Wildcard | Range | DateTimeRange | EmptyValue | MultipleValues
+@dataclass(frozen=True, slots=True)
+class AllOfValues:
+    """PS3.4 C.2.2.2.8, of attributes of several values: each is matched by one of them, which may have others and any order."""
+
+    values: tuple["SingleValue | Wildcard", ...]
+
+
+Rule = SingleValue | ListOfUid | Universal | Wildcard | Range | DateTimeRange | EmptyValue | AnyOfValues | AllOfValues
 
 
 @dataclass(frozen=True, slots=True)

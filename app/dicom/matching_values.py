@@ -2,7 +2,7 @@
 
 app.db.matching_sql says the same in SQL; tests compare the two. What is left open by the Standard and decided here:
 
-- A key matches an attribute of several values when it matches any of them.
+- A key matches an attribute of several values when it matches any of them; a key of several values, when each does so.
 - Keys within one sequence must match in the same item (C.2.2.2.6). An empty value key of a path matches when no item holds
   a value.
 - A date or time that is none never matches a key, and is not empty either. A stored value of less precision counts as its
@@ -26,13 +26,14 @@ from app.dicom.attributes import KEYWORDS, TAGS, elements_at, level_of, real_tag
 from app.dicom.comparable_text import NUMBER_VRS, comparable, number_text
 from app.dicom.instance import DicomJson
 from app.dicom.matching import (
+    AllOfValues,
+    AnyOfValues,
     AttributeMatch,
     AttributePath,
     DateTimeRange,
     EmptyValue,
     Level,
     ListOfUid,
-    MultipleValues,
     Range,
     Rule,
     SingleValue,
@@ -99,8 +100,11 @@ def simplified(rule: Rule) -> Rule:
     """A pattern of nothing but `*` is universal matching (PS3.4 C.2.2.2.3)."""
     if isinstance(rule, Wildcard) and not rule.pattern.strip("*"):
         return Universal()
-    if isinstance(rule, MultipleValues) and any(isinstance(simplified(value), Universal) for value in rule.values):
+    if isinstance(rule, AnyOfValues) and any(isinstance(simplified(value), Universal) for value in rule.values):
         return Universal()
+    if isinstance(rule, AllOfValues):
+        values = tuple(value for value in rule.values if not isinstance(simplified(value), Universal))
+        return AllOfValues(values) if len(values) > 1 else values[0] if values else Universal()
     return rule
 
 
@@ -149,6 +153,8 @@ def _leaf_matches(item: DicomJson, match: AttributeMatch, zones: _Zones, fuzzy: 
     path, rule = match.path, match.rule
     if isinstance(rule, DateTimeRange):
         return _in_date_time_range(item, path.tags[-1], rule, zones)
+    if isinstance(rule, AllOfValues):
+        return all(_leaf_matches(item, AttributeMatch(path, value), zones, fuzzy) for value in rule.values)
     for tag in real_tags(item, path.tags[-1], _creators(path)[-1]):
         element = item.get(tag)
         if not isinstance(element, dict):
@@ -166,7 +172,7 @@ def _leaf_matches(item: DicomJson, match: AttributeMatch, zones: _Zones, fuzzy: 
 
 def value_matches(value: Any, vr: str, rule: Rule, *, zones: _Zones = _Zones(None, None), fuzzy: bool = False) -> bool:
     """One value of an attribute against one rule; empty values never match. Dates are in the zone of the query already."""
-    if isinstance(rule, MultipleValues):
+    if isinstance(rule, AnyOfValues):
         return any(value_matches(value, vr, single, zones=zones, fuzzy=fuzzy) for single in rule.values)
     if vr == "PN":
         return isinstance(rule, SingleValue | Wildcard) and _name_matches(folded_groups(value), rule, fuzzy)

@@ -5,13 +5,15 @@ from collections.abc import Callable, Sequence
 
 from app.dicom.attributes import KEYWORDS, TAGS, VRS
 from app.dicom.date_times import DAY, date_time_interval, is_valid, normalise_date, offset_minutes, time_interval
+from app.dicom.dictionary import STANDARD
 from app.dicom.matching import (
+    AllOfValues,
+    AnyOfValues,
     AttributeMatch,
     AttributePath,
     DateTimeRange,
     EmptyValue,
     ListOfUid,
-    MultipleValues,
     Range,
     Rule,
     SingleValue,
@@ -27,6 +29,8 @@ MAX_LIST_LENGTH = 65_536
 MAX_LIST_ITEMS = 1_000
 
 _RANGE_VRS = frozenset({"DA", "TM", "DT"})
+# PS3.4 C.2.2.2.8: with these, and a Value Multiplicity above 1, several values ask for an attribute that has them all.
+_MULTIPLE_VRS = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
 _UNMATCHABLE_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "SQ"})
 
 # PS3.5 6.2: the character repertoire of number-like VRs.
@@ -56,15 +60,15 @@ def rule_of(path: AttributePath, value: str, *, empty_values: bool = False, mult
     Raises InvalidQuery for a value that the VR does not allow.
     """
     value = value.strip(" ")
-    if len(value) > (MAX_LIST_LENGTH if path.vr == "UI" else MAX_VALUE_LENGTH):
-        raise InvalidQuery(f"the value for {_name(path)} is too long")
+    is_list = multiple_values and "\\" in value and path.vr not in _RANGE_VRS
+    _refuse_long(path, value, MAX_LIST_LENGTH if is_list or path.vr == "UI" else MAX_VALUE_LENGTH)
     if not value.strip("*"):
         return Universal()
     if empty_values and value == '""':
         return EmptyValue()
     if path.vr == "UI":
         return _uids(path, value)
-    if multiple_values and "\\" in value and path.vr not in _RANGE_VRS:
+    if is_list:
         return _values(path, value)
     if path.vr == "DA":
         return _range(path, value, _is_date)
@@ -129,12 +133,28 @@ def _values(path: AttributePath, value: str) -> Rule:
     items = [item.strip(" ") for item in value.split("\\")]
     if len(items) > MAX_LIST_ITEMS:
         raise InvalidQuery(f"{_name(path)} takes at most {MAX_LIST_ITEMS} values")
-    if any(item and not item.strip("*") for item in items):
+    for item in items:
+        _refuse_long(path, item, MAX_VALUE_LENGTH)
+    is_all = _has_many(path)
+    if not is_all and any(item and not item.strip("*") for item in items):
         return Universal()
-    rules = [_text(path, item) for item in dict.fromkeys(items) if item]
+    rules = [_text(path, item) for item in dict.fromkeys(items) if item.strip("*")]
     if not rules:
         return Universal()
-    return rules[0] if len(rules) == 1 else MultipleValues(tuple(rules))
+    if len(rules) == 1:
+        return rules[0]
+    return AllOfValues(tuple(rules)) if is_all else AnyOfValues(tuple(rules))
+
+
+def _has_many(path: AttributePath) -> bool:
+    """Whether PS3.4 C.2.2.2.8 applies. What has one value could never have all of several: there any of them will do."""
+    entry = STANDARD.get(int(path.tags[-1], 16))  # none for a private attribute
+    return path.vr in _MULTIPLE_VRS and entry is not None and entry[1] != "1"
+
+
+def _refuse_long(path: AttributePath, value: str, most: int) -> None:
+    if len(value) > most:
+        raise InvalidQuery(f"the value for {_name(path)} is too long")
 
 
 def _text(path: AttributePath, value: str) -> SingleValue | Wildcard:

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from app.dicom.attributes import standard_path
 from app.dicom.matching import (
+    AnyOfValues,
     AttributePath,
     DateTimeRange,
     EmptyValue,
     Level,
     ListOfUid,
-    MultipleValues,
     Range,
     Rule,
     SearchQuery,
@@ -98,11 +98,11 @@ VALUES: list[tuple[str, Rule]] = [
     ('PatientID=""&emptyvaluematching=true', EmptyValue()),  # QID-059
     ('StudyDate=""&emptyvaluematching=true', EmptyValue()),
     ("PatientID=a%5Cb", SingleValue("a\\b")),
-    ("PatientID=a%5Cb*&multiplevaluematching=true", MultipleValues((SingleValue("a"), Wildcard("b*")))),  # QID-060
+    ("PatientID=a%5Cb*&multiplevaluematching=true", AnyOfValues((SingleValue("a"), Wildcard("b*")))),
     ("PatientID=a%5C%5Ca&multiplevaluematching=true", SingleValue("a")),
     ("PatientID=%5C&multiplevaluematching=true", Universal()),
     ("PatientID=a%5C*&multiplevaluematching=true", Universal()),
-    ("InstanceNumber=1%5C2&multiplevaluematching=true", MultipleValues((SingleValue("1"), SingleValue("2")))),
+    ("InstanceNumber=1%5C2&multiplevaluematching=true", AnyOfValues((SingleValue("1"), SingleValue("2")))),
     ("SOPInstanceUID=1.2", SingleValue("1.2")),
     ("SOPInstanceUID=1.2,1.3,,1.2", ListOfUid(("1.2", "1.3"))),  # QID-043
     ("SOPInstanceUID=1.2%5C1.3", ListOfUid(("1.2", "1.3"))),
