@@ -42,7 +42,7 @@ from app.dicom.matching import (
     Universal,
     Wildcard,
 )
-from app.dicom.matching_values import partner_tag, simplified
+from app.dicom.matching_values import partner_tag, simplified, value_matches
 from app.errors import InvalidQuery
 
 MAX_PATTERNS = 32
@@ -312,8 +312,7 @@ class _Compiler:
             column = f"(SELECT {number} FROM series counted WHERE counted.study_id = studies.id)"
             return number_condition(column, rule, self.dialect)
         if tag == _AVAILABILITY:
-            singles = rule.values if isinstance(rule, AnyOfValues) else (rule,)
-            return TRUE if SingleValue("ONLINE") in singles else FALSE
+            return TRUE if value_matches("ONLINE", vr, rule) else FALSE
         return None
 
     def _modalities(self, rule: Rule, vr: str) -> Sql:

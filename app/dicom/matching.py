@@ -95,7 +95,26 @@ class AllOfValues:
     values: tuple["SingleValue | Wildcard", ...]
 
 
-Rule = SingleValue | ListOfUid | Universal | Wildcard | Range | DateTimeRange | EmptyValue | AnyOfValues | AllOfValues
+@dataclass(frozen=True, slots=True)
+class ByVr:
+    """A key of an attribute whose VR only the data set knows: the rules for some VRs, and the one for all others."""
+
+    rules: tuple[tuple[str, "SingleValue | ListOfUid | Range"], ...]
+    otherwise: "SingleValue | Wildcard"
+
+
+Rule = (
+    SingleValue
+    | ListOfUid
+    | Universal
+    | Wildcard
+    | Range
+    | DateTimeRange
+    | EmptyValue
+    | AnyOfValues
+    | AllOfValues
+    | ByVr
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from app.dicom.matching import (
     AnyOfValues,
     AttributeMatch,
     AttributePath,
+    ByVr,
     DateTimeRange,
     EmptyValue,
     Level,
@@ -172,6 +173,8 @@ def _leaf_matches(item: DicomJson, match: AttributeMatch, zones: _Zones, fuzzy: 
 
 def value_matches(value: Any, vr: str, rule: Rule, *, zones: _Zones = _Zones(None, None), fuzzy: bool = False) -> bool:
     """One value of an attribute against one rule; empty values never match. Dates are in the zone of the query already."""
+    if isinstance(rule, ByVr):
+        rule = dict(rule.rules).get(vr, rule.otherwise)
     if isinstance(rule, AnyOfValues):
         return any(value_matches(value, vr, single, zones=zones, fuzzy=fuzzy) for single in rule.values)
     if vr == "PN":

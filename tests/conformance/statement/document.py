@@ -41,6 +41,7 @@ def _places(proofs: Proofs, explained: Mapping[str, str]) -> dict[str, Callable[
         "conversions": conversions,
         "encodings": encodings,
         "matching_keys": tables.matching_keys,
+        "unmatched_keys": tables.unmatched_keys,
         "returned_attributes": tables.returned_attributes,
         "store_warnings": tables.store_warnings,
         "store_failures": tables.store_failures,
