@@ -50,8 +50,8 @@ _TIMEZONE = TAGS["TimezoneOffsetFromUTC"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Zones:
-    """Offsets in minutes, None where unknown."""
+class Zones:
+    """Of a query and of an object: offsets in minutes, None where unknown."""
 
     query: int | None
     object: int | None
@@ -85,8 +85,7 @@ def dataset_matches(
     dataset: DicomJson, matches: Sequence[AttributeMatch], *, fuzzy: bool = False, timezone: str | None = None
 ) -> bool:
     """Whether all keys match in one data set."""
-    offsets = [_text(value) for element in elements_at(dataset, _path(_TIMEZONE)) for value in values_of(element)]
-    zones = _Zones(date_times.offset_minutes(timezone), date_times.offset_minutes(offsets[0] if offsets else None))
+    zones = zones_of(dataset, timezone)
     keys = []
     for match in matches:
         if isinstance(match.rule, EmptyValue):
@@ -94,7 +93,13 @@ def dataset_matches(
                 return False
         elif not isinstance(simplified(match.rule), Universal):
             keys.append((0, match))
-    return _item_matches(dataset, keys, zones, fuzzy)
+    return item_matches(dataset, keys, zones, fuzzy)
+
+
+def zones_of(dataset: DicomJson, timezone: str | None) -> Zones:
+    """The zones of a data set and of a query that gives `timezone`."""
+    offsets = [_text(value) for element in elements_at(dataset, _path(_TIMEZONE)) for value in values_of(element)]
+    return Zones(date_times.offset_minutes(timezone), date_times.offset_minutes(offsets[0] if offsets else None))
 
 
 def simplified(rule: Rule) -> Rule:
@@ -134,8 +139,8 @@ def _is_empty(element: Mapping[str, Any]) -> bool:
     return True
 
 
-def _item_matches(item: DicomJson, keys: list[tuple[int, AttributeMatch]], zones: _Zones, fuzzy: bool) -> bool:
-    """Each key comes with the depth of its path at which `item` is."""
+def item_matches(item: DicomJson, keys: Sequence[tuple[int, AttributeMatch]], zones: Zones, fuzzy: bool) -> bool:
+    """Whether all keys match in an item. Each comes with the depth of its path at which `item` is."""
     nested: dict[tuple[str, str], list[tuple[int, AttributeMatch]]] = defaultdict(list)
     for depth, match in keys:
         if depth + 1 < len(match.path.tags):
@@ -145,12 +150,12 @@ def _item_matches(item: DicomJson, keys: list[tuple[int, AttributeMatch]], zones
     for (tag, creator), inner in nested.items():
         elements = elements_at(item, AttributePath((tag,), "SQ", (creator,)))
         items = (value for element in elements for value in values_of(element) if isinstance(value, dict))
-        if not any(_item_matches(value, inner, zones, fuzzy) for value in items):
+        if not any(item_matches(value, inner, zones, fuzzy) for value in items):
             return False
     return True
 
 
-def _leaf_matches(item: DicomJson, match: AttributeMatch, zones: _Zones, fuzzy: bool) -> bool:
+def _leaf_matches(item: DicomJson, match: AttributeMatch, zones: Zones, fuzzy: bool) -> bool:
     path, rule = match.path, match.rule
     if isinstance(rule, DateTimeRange):
         return _in_date_time_range(item, path.tags[-1], rule, zones)
@@ -171,7 +176,7 @@ def _leaf_matches(item: DicomJson, match: AttributeMatch, zones: _Zones, fuzzy: 
     return False
 
 
-def value_matches(value: Any, vr: str, rule: Rule, *, zones: _Zones = _Zones(None, None), fuzzy: bool = False) -> bool:
+def value_matches(value: Any, vr: str, rule: Rule, *, zones: Zones = Zones(None, None), fuzzy: bool = False) -> bool:
     """One value of an attribute against one rule; empty values never match. Dates are in the zone of the query already."""
     if isinstance(rule, ByVr):
         rule = dict(rule.rules).get(vr, rule.otherwise)
@@ -325,7 +330,7 @@ def partner_tag(tag: str) -> str | None:
     return None
 
 
-def _in_query_zone(item: DicomJson, tag: str, vr: str, value: Any, zones: _Zones) -> str:
+def _in_query_zone(item: DicomJson, tag: str, vr: str, value: Any, zones: Zones) -> str:
     """A DA or TM value as it reads in the zone of the query."""
     own = comparable(vr, _text(value))
     if not zones.shift or not date_times.is_valid(own):
@@ -347,7 +352,7 @@ def _first_comparable(item: DicomJson, tag: str, vr: str) -> str:
     return ""
 
 
-def _in_date_time_range(item: DicomJson, tag: str, rule: DateTimeRange, zones: _Zones) -> bool:
+def _in_date_time_range(item: DicomJson, tag: str, rule: DateTimeRange, zones: Zones) -> bool:
     day = _first_comparable(item, tag, "DA")
     time = _first_comparable(item, rule.time_path.tags[-1], "TM")
     if not date_times.is_valid(day):
@@ -360,7 +365,7 @@ def _in_date_time_range(item: DicomJson, tag: str, rule: DateTimeRange, zones: _
     return (rule.first is None or rule.first <= text) and (rule.last is None or text <= rule.last)
 
 
-def _date_time_matches(text: str, rule: Rule, zones: _Zones) -> bool:
+def _date_time_matches(text: str, rule: Rule, zones: Zones) -> bool:
     stored = date_times.date_time_interval(text)
     if stored is None:
         return False

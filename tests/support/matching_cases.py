@@ -156,6 +156,8 @@ def _name_cases(keyword: str) -> list[Case]:
         *_cases(keyword, None, (empty(), True), (is_value("Doe"), False), (like("?*"), False), (like("*^*"), False)),
         *_cases(keyword, "ΠΑΠΑΔΟΠΟΥΛΟΣ", (is_value("Παπαδόπουλος"), True)),
         *_cases(keyword, "Doe^*", (is_value("doe^john"), False)),
+        # Implementation-defined (PS3.4 C.2.2.2.4): what folds to two letters is two.
+        *_cases(keyword, "Straße", (like("stra??e"), True), (like("Stra?e"), False), (like("STRASSE*"), True)),
     ]
 
 
