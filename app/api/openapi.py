@@ -69,7 +69,9 @@ SEARCH_PARAMETERS = [
     ),
     parameter("emptyvaluematching", 'Let `""` match what is absent or empty (8.3.4.5).', {"type": "boolean"}),
     parameter(
-        "multiplevaluematching", "Let values separated by backslashes match any of them (8.3.4.6).", {"type": "boolean"}
+        "multiplevaluematching",
+        "Let values separated by backslashes match what has them all; of attributes of one value, any of them (8.3.4.6).",
+        {"type": "boolean"},
     ),
 ]
 

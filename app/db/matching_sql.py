@@ -28,12 +28,13 @@ from app.db.wide_keys import WideKey
 from app.dicom.attributes import LEVEL_NUMBER, SEARCHABLE, is_indexable, keyword_path, level_of, stored_path
 from app.dicom.date_times import offset_minutes
 from app.dicom.matching import (
+    AllOfValues,
+    AnyOfValues,
     AttributeMatch,
     AttributePath,
     DateTimeRange,
     EmptyValue,
     Level,
-    MultipleValues,
     Range,
     Rule,
     SearchQuery,
@@ -41,7 +42,7 @@ from app.dicom.matching import (
     Universal,
     Wildcard,
 )
-from app.dicom.matching_values import partner_tag, simplified
+from app.dicom.matching_values import partner_tag, simplified, value_matches
 from app.errors import InvalidQuery
 
 MAX_PATTERNS = 32
@@ -138,7 +139,7 @@ def matching_of(
 
     searchable  paths that attribute_values holds besides the default ones
     broad       those of `lists` that are long
-    Raises InvalidQuery for a key of more than MAX_PATTERNS names or patterns.
+    Raises InvalidQuery for a key of more than MAX_PATTERNS names, patterns or values that all have to match.
     """
     indexed = _indexed(tuple(searchable))
     keys = [AttributeMatch(match.path, simplified(match.rule)) for match in query.matches]
@@ -178,9 +179,12 @@ def _indexed(searchable: tuple[AttributePath, ...]) -> frozenset[str]:
 
 
 def _refuse_too_many(match: AttributeMatch) -> None:
-    """Each name and pattern is a search of its own; other values are looked up all at once."""
+    """Each name and pattern is a search of its own, as is each of the values that all have to match; others are looked up all at
+    once."""
     rule = match.rule
-    if isinstance(rule, MultipleValues):
+    if isinstance(rule, AllOfValues) and len(rule.values) > MAX_PATTERNS:
+        raise InvalidQuery(f"{keyword_path(match.path)} takes at most {MAX_PATTERNS} values")
+    if isinstance(rule, AnyOfValues):
         patterns = sum(
             match.path.vr in ("PN", "DA", "TM", "DT") or isinstance(value, Wildcard) for value in rule.values
         )
@@ -246,6 +250,8 @@ class _Compiler:
         if is_moved:
             wide = widened(rule, path.vr)
             return (self.condition(AttributeMatch(path, wide), is_moved=False)[0] if wide else None), False
+        if isinstance(rule, AllOfValues):
+            return self._all_of(path, rule)
         if len(path.tags) == 1 and (condition := self._column(match)) is not None:
             return condition, True
         if isinstance(rule, DateTimeRange):
@@ -259,6 +265,13 @@ class _Compiler:
             level = f"attribute_values.level = {LEVEL_NUMBER[Level.STUDY]}"
             return all_of([sql(f"{level} AND attribute_values.path = ?", stored_path(path)), value]), True
         return self.stored.condition(path, rule), not (path.vr == "PN" and _names_groups(rule))
+
+    def _all_of(self, path: AttributePath, rule: AllOfValues) -> tuple[Sql | None, bool]:
+        """Each value by itself. That one item of a sequence holds them all cannot be told by rows of values."""
+        found = [self.condition(AttributeMatch(path, value), is_moved=False) for value in rule.values]
+        conditions = [condition for condition, _ in found if condition is not None]
+        is_exact = len(path.tags) == 1 and all(is_exact for _, is_exact in found)
+        return (all_of(conditions) if conditions else None), is_exact
 
     def _column(self, match: AttributeMatch) -> Sql | None:
         """The condition of an attribute that has columns."""
@@ -299,8 +312,7 @@ class _Compiler:
             column = f"(SELECT {number} FROM series counted WHERE counted.study_id = studies.id)"
             return number_condition(column, rule, self.dialect)
         if tag == _AVAILABILITY:
-            singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
-            return TRUE if SingleValue("ONLINE") in singles else FALSE
+            return TRUE if value_matches("ONLINE", vr, rule) else FALSE
         return None
 
     def _modalities(self, rule: Rule, vr: str) -> Sql:
@@ -317,7 +329,7 @@ class _Compiler:
 
 def _names_groups(rule: Rule) -> bool:
     """Whether a key of a person name tells its component groups apart."""
-    singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
+    singles = rule.values if isinstance(rule, AnyOfValues) else (rule,)
     texts = [
         single.value if isinstance(single, SingleValue) else single.pattern
         for single in singles

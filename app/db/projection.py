@@ -2,13 +2,16 @@
 
 Returned are the default attributes of the level (and of the levels above that the resource does not name: `/series` adds the
 study's, `/instances` the study's and series', `/studies/{s}/instances` the series'), the match keys and the includes, of the
-level or above. Of type R, of match keys and of includes an unknown value is returned empty.
+level or above. Of type R, of match keys and of includes an unknown value is returned empty. Of a sequence that a match key leads
+into, the items that match are returned (PS3.4 C.2.2.2.6), unless the whole sequence is asked for.
 """
 
 from dataclasses import dataclass, field
 
 from app.dicom.attributes import DEFAULT_RETURNED, LEVEL_NUMBER, level_of
-from app.dicom.matching import AttributePath, DateTimeRange, Level, SearchQuery
+from app.dicom.matching import AttributePath, DateTimeRange, EmptyValue, Level, SearchQuery, Universal
+from app.dicom.matching_items import ItemKeys
+from app.dicom.matching_values import simplified
 
 # What is returned of a sequence's items: per tag its VR, or a tree of its own.
 Tree = dict[str, "str | Tree"]
@@ -38,17 +41,22 @@ class LevelProjection:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What the results of a search at `level` hold, per level that they draw from."""
+    """What the results of a search at `level` hold, per level that they draw from.
+
+    item_keys  of `nested` sequences only the items that match are returned
+    """
 
     level: Level
     of: dict[Level, LevelProjection]
+    item_keys: ItemKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
     """What of a search decides what its results hold: equal for all searches that return the same.
 
-    paths  match keys and includes
+    paths      match keys and includes
+    item_keys  those that choose among the items of sequences; None if there are none
     """
 
     level: Level
@@ -56,16 +64,21 @@ class Returned:
     in_series: bool
     everything: bool
     paths: tuple[AttributePath, ...]
+    item_keys: ItemKeys | None = None
 
 
 def returned_by(query: SearchQuery) -> Returned:
     paths = list(query.includes)
+    nested = []
     for match in query.matches:
         paths.append(match.path)
+        if len(match.path.tags) > 1 and not isinstance(simplified(match.rule), Universal | EmptyValue):
+            nested.append(match)
         if isinstance(match.rule, DateTimeRange):
             paths.append(match.rule.time_path)
     in_study, in_series = query.study_instance_uid is not None, query.series_instance_uid is not None
-    return Returned(query.level, in_study, in_series, query.include_all, tuple(paths))
+    keys = ItemKeys(tuple(nested), query.fuzzy, query.timezone) if nested else None
+    return Returned(query.level, in_study, in_series, query.include_all, tuple(paths), keys)
 
 
 def _default_levels(returned: Returned) -> tuple[Level, ...]:
@@ -92,7 +105,7 @@ def projection_of(returned: Returned) -> Projection:
         for tag in wanted.required.keys() & wanted.nested.keys():
             if wanted.required[tag] == "SQ" and any(path.tags == (tag,) for path in returned.paths):
                 del wanted.nested[tag]
-    return Projection(returned.level, chosen)
+    return Projection(returned.level, chosen, returned.item_keys)
 
 
 def _add_defaults(wanted: LevelProjection, level: Level) -> None:
@@ -122,8 +135,13 @@ def _add_nested(sequences: dict[str, Tree], path: AttributePath) -> None:
     tree = sequences.setdefault(path.tags[0], {})
     for tag in path.tags[1:-1]:
         inner = tree.get(tag)
+        if inner == "SQ":
+            return  # all of it is asked for
         if not isinstance(inner, dict):
             inner = {}
             tree[tag] = inner
         tree = inner
-    tree.setdefault(path.tags[-1], path.vr)
+    if path.vr == "SQ":
+        tree[path.tags[-1]] = "SQ"
+    else:
+        tree.setdefault(path.tags[-1], path.vr)

@@ -26,6 +26,7 @@ from app.dicom.attributes import (
 )
 from app.dicom.instance import DicomJson
 from app.dicom.matching import AttributePath, Level
+from app.dicom.matching_items import ItemFilter
 from app.dicom.search_result import SearchResult, result_of
 
 Element = dict[str, Any]
@@ -99,7 +100,7 @@ class RowReader:
             self._summary = self._place(_summary(dialect))
         if _SOP_CLASSES in asked:
             self._sop_classes = self._place(_sop_classes(dialect))
-        self._of = projection.of
+        self._of, self._item_keys = projection.of, projection.item_keys
         self._datasets = [
             (level, self._place(_prepared(level, wanted)))
             for level, wanted in projection.of.items()
@@ -151,21 +152,49 @@ class RowReader:
             if source == self._of_instance:
                 element = without_bulkdata(element)
             if element is not None and not (needs_value and not values_of(element)):
-                result[tag] = element if tree is None else _pruned(element, tree)
+                result[tag] = element if tree is None else self._part(datasets[source], tag, element, tree)
             elif missing is not None and tag not in result:
                 result[tag] = missing
         return result
+
+    def _part(self, dataset: DicomJson, tag: str, element: Element, tree: Tree) -> Element:
+        """What is asked of a sequence of the data set."""
+        return _pruned(element, tree, self._item_keys.of(dataset).within(tag) if self._item_keys else None)
 
     def _any(self, row: Row) -> dict[str, Any]:
         """The same where what is returned depends on what the data sets hold."""
         result: dict[str, Any] = {}
         computed = self._computed(row)
         for level, place in self._datasets:
-            _add_level(result, _dataset(level, row[place]), self._of[level])
+            self._add_level(result, _dataset(level, row[place]), self._of[level])
         for tag in COMPUTED & result.keys():
             del result[tag]  # the archive knows better than an instance says
         result.update(computed)
         return dict(sorted(result.items()))
+
+    def _add_level(self, result: dict[str, Any], dataset: DicomJson, wanted: LevelProjection) -> None:
+        if wanted.everything:
+            for tag, value in dataset.items():
+                element = without_bulkdata(value)
+                if element is not None:
+                    result[tag] = element
+        else:
+            self._add_named(result, dataset, wanted)
+        for tag, vr in wanted.required.items():
+            if tag not in result and vr:
+                result[tag] = {"vr": vr}
+
+    def _add_named(self, result: dict[str, Any], dataset: DicomJson, wanted: LevelProjection) -> None:
+        for tag in (wanted.required.keys() | wanted.known) - wanted.nested.keys():
+            element = without_bulkdata(dataset.get(tag))
+            if element is not None and (tag in wanted.required or values_of(element)):
+                result[tag] = element
+        for tag, tree in wanted.nested.items():
+            element = without_bulkdata(dataset.get(tag))
+            if element is not None and values_of(element):
+                result[tag] = self._part(dataset, tag, element, tree)
+        for path in wanted.private:
+            _add_private(result, dataset, path)
 
     def _computed(self, row: Row) -> dict[str, Element]:
         found = dict(self._constants)
@@ -218,45 +247,22 @@ def _dataset(level: Level, stored: bytes) -> DicomJson:
     return instance_from_row(stored) if level is Level.INSTANCE else attributes_from_row(stored)
 
 
-def _add_level(result: dict[str, Any], dataset: DicomJson, wanted: LevelProjection) -> None:
-    if wanted.everything:
-        for tag, value in dataset.items():
-            element = without_bulkdata(value)
-            if element is not None:
-                result[tag] = element
-    else:
-        _add_named(result, dataset, wanted)
-    for tag, vr in wanted.required.items():
-        if tag not in result and vr:
-            result[tag] = {"vr": vr}
-
-
-def _add_named(result: dict[str, Any], dataset: DicomJson, wanted: LevelProjection) -> None:
-    for tag in (wanted.required.keys() | wanted.known) - wanted.nested.keys():
-        element = without_bulkdata(dataset.get(tag))
-        if element is not None and (tag in wanted.required or values_of(element)):
-            result[tag] = element
-    for tag, tree in wanted.nested.items():
-        element = without_bulkdata(dataset.get(tag))
-        if element is not None and values_of(element):
-            result[tag] = _pruned(element, tree)
-    for path in wanted.private:
-        _add_private(result, dataset, path)
-
-
-def _pruned(element: Element, tree: Tree) -> Element:
+def _pruned(element: Element, tree: Tree, chosen: ItemFilter | None) -> Element:
     """A sequence with what is asked of its items: an attribute that an item lacks is empty."""
     items = []
     for item in values_of(element):
+        if chosen is not None and not chosen.lets_pass(item):
+            continue
         kept: dict[str, Any] = {}
         for tag, inner in sorted(tree.items()):
             value = item.get(tag)
             if isinstance(inner, dict):
-                kept[tag] = _pruned(value, inner) if isinstance(value, dict) and values_of(value) else {"vr": "SQ"}
+                is_there = isinstance(value, dict) and values_of(value)
+                kept[tag] = _pruned(value, inner, chosen and chosen.within(tag)) if is_there else {"vr": "SQ"}
             elif value is not None or inner:
                 kept[tag] = value if value is not None else {"vr": inner}
         items.append(kept)
-    return {"vr": "SQ", "Value": items}
+    return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
 def _add_private(result: dict[str, Any], dataset: DicomJson, path: AttributePath) -> None:

@@ -14,7 +14,7 @@ from app.db.engine import Dialect
 from app.db.sql_text import Sql, all_of, joined, none_of, one_of, sql
 from app.db.value_conditions import group_condition, name_condition, stored_value_condition, text_condition
 from app.dicom.attributes import LEVEL_NUMBER, level_of, spelling_path, stored_path, word_path
-from app.dicom.matching import AttributePath, EmptyValue, Level, MultipleValues, Rule, SingleValue, Wildcard
+from app.dicom.matching import AnyOfValues, AttributePath, EmptyValue, Level, Rule, SingleValue, Wildcard
 from app.dicom.matching_values import fuzzy_words, name_keys
 from app.dicom.person_names import spelling
 from app.dicom.wildcards import is_literal, literal_prefix
@@ -72,7 +72,7 @@ class StoredValues:
     def _by_group(self, columns: Sequence[str], rule: Rule) -> Iterator[Sql]:
         """Per value and component group the studies whose group fits; nothing where that would be most of them, or where a
         value names several groups."""
-        singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
+        singles = rule.values if isinstance(rule, AnyOfValues) else (rule,)
         keys = [name_keys(single) for single in singles if isinstance(single, SingleValue | Wildcard)]
         if not all(len(groups) == 1 and groups[0] and all(_is_selective(key) for key in groups[0]) for groups in keys):
             return
@@ -83,7 +83,7 @@ class StoredValues:
 
     def _by_words(self, path: AttributePath, rule: Rule) -> Iterator[Sql]:
         """The owners of names that hold every word of the key, or one spelled alike, in any order."""
-        for single in rule.values if isinstance(rule, MultipleValues) else (rule,):
+        for single in rule.values if isinstance(rule, AnyOfValues) else (rule,):
             if words := fuzzy_words(single):
                 yield from _with_words(path, words, self.dialect, "owner_id")
 

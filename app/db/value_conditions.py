@@ -11,10 +11,10 @@ from app.db.sql_text import FALSE, Sql, all_of, is_any, one_of, sql
 from app.dicom import date_times
 from app.dicom.comparable_text import NUMBER_VRS, bounded, number_text, whole_number
 from app.dicom.matching import (
+    AnyOfValues,
     DateTimeRange,
     EmptyValue,
     ListOfUid,
-    MultipleValues,
     Range,
     Rule,
     SingleValue,
@@ -65,7 +65,7 @@ def text_condition(column: str, rule: Rule, vr: str, dialect: Dialect) -> Sql:
         return pattern_condition(column, prepare(rule.pattern), dialect)
     if isinstance(rule, EmptyValue):
         return sql(f"{column} = ''")
-    if isinstance(rule, MultipleValues):
+    if isinstance(rule, AnyOfValues):
         singles = [text for value in rule.values if isinstance(value, SingleValue) and (text := bounded(value.value))]
         patterns = [value for value in rule.values if isinstance(value, Wildcard)]
         some = [is_any(dialect, column, singles)] if singles else []
@@ -77,7 +77,7 @@ def number_condition(column: str, rule: Rule, dialect: Dialect) -> Sql:
     """A rule on an integer column: NULL where the attribute is absent, empty or not a number."""
     if isinstance(rule, EmptyValue):
         return sql(f"{column} IS NULL")
-    singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
+    singles = rule.values if isinstance(rule, AnyOfValues) else (rule,)
     numbers = [whole_number(single.value) for single in singles if isinstance(single, SingleValue)]
     return is_any(dialect, column, [number for number in numbers if number is not None])
 
@@ -86,7 +86,7 @@ def date_condition(column: str, rule: Rule, vr: str) -> Sql:
     """A rule on a normalised date (DA) or time (TM)."""
     if isinstance(rule, EmptyValue):
         return sql(f"{column} = ''")
-    if isinstance(rule, MultipleValues):
+    if isinstance(rule, AnyOfValues):
         return one_of(date_condition(column, value, vr) for value in rule.values)
     interval = rule_interval(vr, rule)
     if interval is None:
@@ -137,7 +137,7 @@ def name_condition(columns: Sequence[str], rule: Rule, dialect: Dialect) -> Sql:
     """A rule on the three folded component groups of a person name (see app.dicom.person_names)."""
     if isinstance(rule, EmptyValue):
         return all_of(sql(f"{column} = ''") for column in columns)
-    if isinstance(rule, MultipleValues):
+    if isinstance(rule, AnyOfValues):
         return one_of(name_condition(columns, value, dialect) for value in rule.values)
     if not isinstance(rule, SingleValue | Wildcard):
         return FALSE
@@ -163,9 +163,9 @@ def stored_value_condition(column: str, rule: Rule, vr: str, dialect: Dialect) -
     Of a person name it holds the groups one by one: a key that names groups finds too much, never too little.
     """
     if vr in NUMBER_VRS:
-        singles = rule.values if isinstance(rule, MultipleValues) else (rule,)
+        singles = rule.values if isinstance(rule, AnyOfValues) else (rule,)
         return is_any(dialect, column, [number_text(one.value) for one in singles if isinstance(one, SingleValue)])
-    if isinstance(rule, MultipleValues) and vr in ("PN", "DA", "TM"):
+    if isinstance(rule, AnyOfValues) and vr in ("PN", "DA", "TM"):
         return one_of(stored_value_condition(column, value, vr, dialect) for value in rule.values)
     if vr == "PN" and isinstance(rule, SingleValue | Wildcard):
         keys = [patterns for patterns in name_keys(rule) if patterns]

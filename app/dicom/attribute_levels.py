@@ -176,6 +176,19 @@ COMPUTED_KEYWORDS = (
     "NumberOfSeriesRelatedInstances",
 )
 
+# Never matched: what belongs to the answer or to the archive as a whole, and is not kept of any study, series or instance.
+UNMATCHED_KEYWORDS = (
+    "SpecificCharacterSet",
+    "QueryRetrieveLevel",
+    "QueryRetrieveView",
+    "RetrieveAETitle",
+    "RetrieveURL",
+    "AnatomicRegionsInStudyCodeSequence",
+    "NumberOfPatientRelatedStudies",
+    "NumberOfPatientRelatedSeries",
+    "NumberOfPatientRelatedInstances",
+)
+
 # Required matching keys (PS3.18 Table 10.6.1-5), per level.
 REQUIRED_STUDY_KEYS = (
     "StudyDate",

@@ -82,13 +82,39 @@ class EmptyValue:
 
 
 @dataclass(frozen=True, slots=True)
-class MultipleValues:
-    """PS3.4 C.2.2.2.8: any of the values (each a single value or a wildcard)."""
+class AnyOfValues:
+    """Our extension of PS3.4 C.2.2.2.8 to attributes of one value: any of the values, each a single value or a wildcard."""
 
     values: tuple["SingleValue | Wildcard", ...]
 
 
-Rule = SingleValue | ListOfUid | Universal | Wildcard | Range | DateTimeRange | EmptyValue | MultipleValues
+@dataclass(frozen=True, slots=True)
+class AllOfValues:
+    """PS3.4 C.2.2.2.8, of attributes of several values: each is matched by one of them, which may have others and any order."""
+
+    values: tuple["SingleValue | Wildcard", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ByVr:
+    """A key of an attribute whose VR only the data set knows: the rules for some VRs, and the one for all others."""
+
+    rules: tuple[tuple[str, "SingleValue | ListOfUid | Range"], ...]
+    otherwise: "SingleValue | Wildcard"
+
+
+Rule = (
+    SingleValue
+    | ListOfUid
+    | Universal
+    | Wildcard
+    | Range
+    | DateTimeRange
+    | EmptyValue
+    | AnyOfValues
+    | AllOfValues
+    | ByVr
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 app.db.matching_sql says the same in SQL; tests compare the two. What is left open by the Standard and decided here:
 
-- A key matches an attribute of several values when it matches any of them.
+- A key matches an attribute of several values when it matches any of them; a key of several values, when each does so.
 - Keys within one sequence must match in the same item (C.2.2.2.6). An empty value key of a path matches when no item holds
   a value.
 - A date or time that is none never matches a key, and is not empty either. A stored value of less precision counts as its
@@ -26,13 +26,15 @@ from app.dicom.attributes import KEYWORDS, TAGS, elements_at, level_of, real_tag
 from app.dicom.comparable_text import NUMBER_VRS, comparable, number_text
 from app.dicom.instance import DicomJson
 from app.dicom.matching import (
+    AllOfValues,
+    AnyOfValues,
     AttributeMatch,
     AttributePath,
+    ByVr,
     DateTimeRange,
     EmptyValue,
     Level,
     ListOfUid,
-    MultipleValues,
     Range,
     Rule,
     SingleValue,
@@ -48,8 +50,8 @@ _TIMEZONE = TAGS["TimezoneOffsetFromUTC"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Zones:
-    """Offsets in minutes, None where unknown."""
+class Zones:
+    """Of a query and of an object: offsets in minutes, None where unknown."""
 
     query: int | None
     object: int | None
@@ -83,8 +85,7 @@ def dataset_matches(
     dataset: DicomJson, matches: Sequence[AttributeMatch], *, fuzzy: bool = False, timezone: str | None = None
 ) -> bool:
     """Whether all keys match in one data set."""
-    offsets = [_text(value) for element in elements_at(dataset, _path(_TIMEZONE)) for value in values_of(element)]
-    zones = _Zones(date_times.offset_minutes(timezone), date_times.offset_minutes(offsets[0] if offsets else None))
+    zones = zones_of(dataset, timezone)
     keys = []
     for match in matches:
         if isinstance(match.rule, EmptyValue):
@@ -92,15 +93,24 @@ def dataset_matches(
                 return False
         elif not isinstance(simplified(match.rule), Universal):
             keys.append((0, match))
-    return _item_matches(dataset, keys, zones, fuzzy)
+    return item_matches(dataset, keys, zones, fuzzy)
+
+
+def zones_of(dataset: DicomJson, timezone: str | None) -> Zones:
+    """The zones of a data set and of a query that gives `timezone`."""
+    offsets = [_text(value) for element in elements_at(dataset, _path(_TIMEZONE)) for value in values_of(element)]
+    return Zones(date_times.offset_minutes(timezone), date_times.offset_minutes(offsets[0] if offsets else None))
 
 
 def simplified(rule: Rule) -> Rule:
     """A pattern of nothing but `*` is universal matching (PS3.4 C.2.2.2.3)."""
     if isinstance(rule, Wildcard) and not rule.pattern.strip("*"):
         return Universal()
-    if isinstance(rule, MultipleValues) and any(isinstance(simplified(value), Universal) for value in rule.values):
+    if isinstance(rule, AnyOfValues) and any(isinstance(simplified(value), Universal) for value in rule.values):
         return Universal()
+    if isinstance(rule, AllOfValues):
+        values = tuple(value for value in rule.values if not isinstance(simplified(value), Universal))
+        return AllOfValues(values) if len(values) > 1 else values[0] if values else Universal()
     return rule
 
 
@@ -129,8 +139,8 @@ def _is_empty(element: Mapping[str, Any]) -> bool:
     return True
 
 
-def _item_matches(item: DicomJson, keys: list[tuple[int, AttributeMatch]], zones: _Zones, fuzzy: bool) -> bool:
-    """Each key comes with the depth of its path at which `item` is."""
+def item_matches(item: DicomJson, keys: Sequence[tuple[int, AttributeMatch]], zones: Zones, fuzzy: bool) -> bool:
+    """Whether all keys match in an item. Each comes with the depth of its path at which `item` is."""
     nested: dict[tuple[str, str], list[tuple[int, AttributeMatch]]] = defaultdict(list)
     for depth, match in keys:
         if depth + 1 < len(match.path.tags):
@@ -140,15 +150,17 @@ def _item_matches(item: DicomJson, keys: list[tuple[int, AttributeMatch]], zones
     for (tag, creator), inner in nested.items():
         elements = elements_at(item, AttributePath((tag,), "SQ", (creator,)))
         items = (value for element in elements for value in values_of(element) if isinstance(value, dict))
-        if not any(_item_matches(value, inner, zones, fuzzy) for value in items):
+        if not any(item_matches(value, inner, zones, fuzzy) for value in items):
             return False
     return True
 
 
-def _leaf_matches(item: DicomJson, match: AttributeMatch, zones: _Zones, fuzzy: bool) -> bool:
+def _leaf_matches(item: DicomJson, match: AttributeMatch, zones: Zones, fuzzy: bool) -> bool:
     path, rule = match.path, match.rule
     if isinstance(rule, DateTimeRange):
         return _in_date_time_range(item, path.tags[-1], rule, zones)
+    if isinstance(rule, AllOfValues):
+        return all(_leaf_matches(item, AttributeMatch(path, value), zones, fuzzy) for value in rule.values)
     for tag in real_tags(item, path.tags[-1], _creators(path)[-1]):
         element = item.get(tag)
         if not isinstance(element, dict):
@@ -164,9 +176,11 @@ def _leaf_matches(item: DicomJson, match: AttributeMatch, zones: _Zones, fuzzy: 
     return False
 
 
-def value_matches(value: Any, vr: str, rule: Rule, *, zones: _Zones = _Zones(None, None), fuzzy: bool = False) -> bool:
+def value_matches(value: Any, vr: str, rule: Rule, *, zones: Zones = Zones(None, None), fuzzy: bool = False) -> bool:
     """One value of an attribute against one rule; empty values never match. Dates are in the zone of the query already."""
-    if isinstance(rule, MultipleValues):
+    if isinstance(rule, ByVr):
+        rule = dict(rule.rules).get(vr, rule.otherwise)
+    if isinstance(rule, AnyOfValues):
         return any(value_matches(value, vr, single, zones=zones, fuzzy=fuzzy) for single in rule.values)
     if vr == "PN":
         return isinstance(rule, SingleValue | Wildcard) and _name_matches(folded_groups(value), rule, fuzzy)
@@ -316,7 +330,7 @@ def partner_tag(tag: str) -> str | None:
     return None
 
 
-def _in_query_zone(item: DicomJson, tag: str, vr: str, value: Any, zones: _Zones) -> str:
+def _in_query_zone(item: DicomJson, tag: str, vr: str, value: Any, zones: Zones) -> str:
     """A DA or TM value as it reads in the zone of the query."""
     own = comparable(vr, _text(value))
     if not zones.shift or not date_times.is_valid(own):
@@ -338,7 +352,7 @@ def _first_comparable(item: DicomJson, tag: str, vr: str) -> str:
     return ""
 
 
-def _in_date_time_range(item: DicomJson, tag: str, rule: DateTimeRange, zones: _Zones) -> bool:
+def _in_date_time_range(item: DicomJson, tag: str, rule: DateTimeRange, zones: Zones) -> bool:
     day = _first_comparable(item, tag, "DA")
     time = _first_comparable(item, rule.time_path.tags[-1], "TM")
     if not date_times.is_valid(day):
@@ -351,7 +365,7 @@ def _in_date_time_range(item: DicomJson, tag: str, rule: DateTimeRange, zones: _
     return (rule.first is None or rule.first <= text) and (rule.last is None or text <= rule.last)
 
 
-def _date_time_matches(text: str, rule: Rule, zones: _Zones) -> bool:
+def _date_time_matches(text: str, rule: Rule, zones: Zones) -> bool:
     stored = date_times.date_time_interval(text)
     if stored is None:
         return False

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
+from app.dicom.attribute_levels import UNMATCHED_KEYWORDS
 from app.dicom.attributes import TAGS, level_of
 from app.dicom.matching import AttributeMatch, AttributePath, Level, SearchQuery
 from app.dicomweb.attribute_paths import Creators, creator_tags, is_creator, is_private, resolve, tags_of
@@ -24,7 +25,9 @@ MAX_INCLUDES = 512
 MAX_COUNT = 2**31 - 1  # larger limits and offsets mean the same
 _MAX_NAMED = 20  # how many parameters a warning names
 
-_TIMEZONE = (TAGS["TimezoneOffsetFromUTC"],)
+_TIMEZONE, _RETRIEVE_URL = (TAGS["TimezoneOffsetFromUTC"],), (TAGS["RetrieveURL"],)
+_CHARACTER_SET = TAGS["SpecificCharacterSet"]
+_UNMATCHED = frozenset(TAGS[keyword] for keyword in UNMATCHED_KEYWORDS)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # 8.3.4.4: an unsigned integer.
 _COUNT = re.compile(r"[0-9]{1,20}", re.ASCII)
@@ -83,33 +86,9 @@ def parse_search_query(
     pairs = _decoded(query_string) if isinstance(query_string, str) else _checked(query_string)
     parameters = _sorted_out(pairs)
     settings, creators = parameters.settings, parameters.creators
-    empty_values = _boolean(settings, "emptyvaluematching")
-    multiple_values = _boolean(settings, "multiplevaluematching")
     above = (study_instance_uid is not None) + (series_instance_uid is not None)
-    matches, misplaced = [], []
-    timezone = None
-    needed = _creators_needed(parameters)
-    for tags, (name, value) in parameters.keys.items():
-        if is_creator(tags[-1]):
-            if tags not in needed:
-                parameters.unknown.append(name)
-            continue
-        if tags == _TIMEZONE:
-            timezone = timezone_of(value)
-            continue
-        path = resolve(tags, creators)
-        if path is None:
-            parameters.unknown.append(name)
-            continue
-        if path.vr == "SQ":
-            raise InvalidQuery(f"{name[:80]} is a sequence: name the attribute within it (PS3.18 8.3.1)")
-        if level_of(path.tags[0]) not in _KEY_LEVELS[level, above]:
-            misplaced.append(name)
-        elif not is_matchable(path):
-            parameters.unknown.append(name)
-        else:
-            rule = rule_of(path, value, empty_values=empty_values, multiple_values=multiple_values)
-            matches.append(AttributeMatch(path, rule))
+    misplaced: list[str] = []
+    matches, timezone = _matches(parameters, creators, _KEY_LEVELS[level, above], misplaced)
     includes, include_all = _includes(parameters, creators, level, misplaced)
     query = SearchQuery(
         level=level,
@@ -124,6 +103,41 @@ def parse_search_query(
         timezone=timezone,
     )
     return ParsedSearch(query, tuple(_warnings(parameters.unknown, misplaced)))
+
+
+def _matches(
+    parameters: _Parameters, creators: Creators, levels: set[Level], misplaced: list[str]
+) -> tuple[list[AttributeMatch], str | None]:
+    """The keys that are matched, and the time zone of the query; keys that are not are added to `unknown` and `misplaced`."""
+    empty_values = _boolean(parameters.settings, "emptyvaluematching")
+    multiple_values = _boolean(parameters.settings, "multiplevaluematching")
+    needed = _creators_needed(parameters)
+    matches: list[AttributeMatch] = []
+    timezone = None
+    for tags, (name, value) in parameters.keys.items():
+        if is_creator(tags[-1]):
+            if tags not in needed:
+                parameters.unknown.append(name)
+            continue
+        if tags == _TIMEZONE:
+            timezone = timezone_of(value)
+            continue
+        path = resolve(tags, creators)
+        if path is None:
+            parameters.unknown.append(name)
+            continue
+        if tags[-1] == _CHARACTER_SET or (tags == _RETRIEVE_URL and not value.strip(" *")):
+            continue  # always returned; PS3.4 C.2.2.2: Specific Character Set is never matched
+        if tags[0] in _UNMATCHED:
+            parameters.unknown.append(name)
+        elif level_of(path.tags[0]) not in levels:
+            misplaced.append(name)
+        elif not is_matchable(path):
+            parameters.unknown.append(name)
+        else:
+            rule = rule_of(path, value, empty_values=empty_values, multiple_values=multiple_values)
+            matches.append(AttributeMatch(path, rule))
+    return matches, timezone
 
 
 def _decoded(query_string: str) -> list[tuple[str, str]]:

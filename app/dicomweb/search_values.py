@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from app.dicom.attributes import KEYWORDS, TAGS, VRS
 from app.dicom.date_times import DAY, date_time_interval, is_valid, normalise_date, offset_minutes, time_interval
+from app.dicom.dictionary import STANDARD
 from app.dicom.matching import (
+    AllOfValues,
+    AnyOfValues,
     AttributeMatch,
     AttributePath,
+    ByVr,
     DateTimeRange,
     EmptyValue,
     ListOfUid,
-    MultipleValues,
     Range,
     Rule,
     SingleValue,
@@ -27,7 +31,9 @@ MAX_LIST_LENGTH = 65_536
 MAX_LIST_ITEMS = 1_000
 
 _RANGE_VRS = frozenset({"DA", "TM", "DT"})
-_UNMATCHABLE_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "SQ"})
+# PS3.4 C.2.2.2.8: with these, and a Value Multiplicity above 1, several values ask for an attribute that has them all.
+_MULTIPLE_VRS = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
+_UNMATCHABLE_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
 # PS3.5 6.2: the character repertoire of number-like VRs.
 _NUMBERS = {
@@ -56,16 +62,20 @@ def rule_of(path: AttributePath, value: str, *, empty_values: bool = False, mult
     Raises InvalidQuery for a value that the VR does not allow.
     """
     value = value.strip(" ")
-    if len(value) > (MAX_LIST_LENGTH if path.vr == "UI" else MAX_VALUE_LENGTH):
-        raise InvalidQuery(f"the value for {_name(path)} is too long")
+    is_list = multiple_values and "\\" in value and path.vr not in _RANGE_VRS
+    _refuse_long(path, value, MAX_LIST_LENGTH if is_list or path.vr == "UI" else MAX_VALUE_LENGTH)
     if not value.strip("*"):
         return Universal()
     if empty_values and value == '""':
         return EmptyValue()
+    if path.vr == "SQ":
+        raise InvalidQuery(f"{_name(path)} is a sequence: name the attribute within it (PS3.18 8.3.1)")
     if path.vr == "UI":
         return _uids(path, value)
-    if multiple_values and "\\" in value and path.vr not in _RANGE_VRS:
+    if is_list:
         return _values(path, value)
+    if not path.vr:
+        return _by_vr(path, value)
     if path.vr == "DA":
         return _range(path, value, _is_date)
     if path.vr == "TM":
@@ -78,14 +88,15 @@ def rule_of(path: AttributePath, value: str, *, empty_values: bool = False, mult
 def combine(matches: Sequence[AttributeMatch]) -> tuple[AttributeMatch, ...]:
     """The matches with every pair of a date and its time made one interval (PS3.18 8.3.4.1.1, always on).
 
-    A pair is two attributes of one data set or item, named alike but for Date and Time, both given as value or range.
+    A pair is two attributes of one data set or item, named alike but for Date and Time, both given as ranges of the same form:
+    a-b, a- or -b (PS3.4 C.2.2.2.5.4). All others are matched each for itself.
     Raises InvalidQuery for an interval that ends before it begins, be it of a pair, of dates or of times.
     """
     by_path = {match.path: match for match in matches}
     combined: dict[AttributePath, AttributeMatch] = {}
     for match in matches:
         time = by_path.get(_time_of(match.path) or match.path)
-        if time is None or time is match or not _is_interval(match.rule) or not _is_interval(time.rule):
+        if time is None or time is match or not _are_of_one_form(match.rule, time.rule):
             continue
         combined[time.path] = match
         combined[match.path] = AttributeMatch(match.path, _date_time_range(match, time))
@@ -129,12 +140,42 @@ def _values(path: AttributePath, value: str) -> Rule:
     items = [item.strip(" ") for item in value.split("\\")]
     if len(items) > MAX_LIST_ITEMS:
         raise InvalidQuery(f"{_name(path)} takes at most {MAX_LIST_ITEMS} values")
-    if any(item and not item.strip("*") for item in items):
+    for item in items:
+        _refuse_long(path, item, MAX_VALUE_LENGTH)
+    is_all = _has_many(path)
+    if not is_all and any(item and not item.strip("*") for item in items):
         return Universal()
-    rules = [_text(path, item) for item in dict.fromkeys(items) if item]
+    rules = [_text(path, item) for item in dict.fromkeys(items) if item.strip("*")]
     if not rules:
         return Universal()
-    return rules[0] if len(rules) == 1 else MultipleValues(tuple(rules))
+    if len(rules) == 1:
+        return rules[0]
+    return AllOfValues(tuple(rules)) if is_all else AnyOfValues(tuple(rules))
+
+
+def _has_many(path: AttributePath) -> bool:
+    """Whether PS3.4 C.2.2.2.8 applies. What has one value could never have all of several: there any of them will do."""
+    entry = STANDARD.get(int(path.tags[-1], 16))  # none for a private attribute
+    return path.vr in _MULTIPLE_VRS and entry is not None and entry[1] != "1"
+
+
+def _refuse_long(path: AttributePath, value: str, most: int) -> None:
+    if len(value) > most:
+        raise InvalidQuery(f"the value for {_name(path)} is too long")
+
+
+def _by_vr(path: AttributePath, value: str) -> Rule:
+    """For a private attribute of unknown VR: what is stored tells whether `20240101-` is a range or a text."""
+    text = _text(path, value)
+    others: list[tuple[str, SingleValue | ListOfUid | Range]] = []
+    for vr in ("DA", "DT", "TM", "UI"):
+        try:
+            rule = rule_of(replace(path, vr=vr), value)
+        except InvalidQuery:
+            continue
+        if isinstance(rule, SingleValue | ListOfUid | Range) and rule != text:
+            others.append((vr, rule))
+    return ByVr(tuple(others), text) if others else text
 
 
 def _text(path: AttributePath, value: str) -> SingleValue | Wildcard:
@@ -199,34 +240,35 @@ def _time_of(path: AttributePath) -> AttributePath | None:
     return AttributePath((*path.tags[:-1], tag), "TM", path.creators) if VRS.get(tag) == "TM" else None
 
 
-def _is_interval(rule: Rule) -> bool:
-    return isinstance(rule, SingleValue | Range)
+def _are_of_one_form(date: Rule, time: Rule) -> bool:
+    """A single value is no range: a minute of one day is asked for by both keys anyway."""
+    if not isinstance(date, Range) or not isinstance(time, Range):
+        return False
+    return (date.first is None, date.last is None) == (time.first is None, time.last is None)
 
 
 def _ends(rule: Rule) -> tuple[str | None, str | None]:
-    if isinstance(rule, SingleValue):
-        return rule.value, rule.value
     return (rule.first, rule.last) if isinstance(rule, Range) else (None, None)
 
 
 def _date_time_range(date: AttributeMatch, time: AttributeMatch) -> DateTimeRange:
     """From the first time on the first day to the last time on the last day."""
     (first_date, last_date), (first_time, last_time) = _ends(date.rule), _ends(time.rule)
-    first = normalise_date(first_date) + _interval(first_time)[0] if first_date else None
-    last = normalise_date(last_date) + _interval(last_time)[1] if last_date else None
+    first = normalise_date(first_date) + _interval(first_time)[0] if first_date and first_time else None
+    last = normalise_date(last_date) + _interval(last_time)[1] if last_date and last_time else None
     if first and last and last < first:
         raise InvalidQuery(f"the interval of {_name(date.path)} and {_name(time.path)} ends before it begins")
     return DateTimeRange(time.path, first, last)
 
 
-def _interval(time: str | None) -> tuple[str, str]:
-    """First and last moment that a time names; a whole day for an open end."""
-    return (time and time_interval(time)) or ("000000.000000", "235959.999999")
+def _interval(time: str) -> tuple[str, str]:
+    """First and last moment that a time names."""
+    return time_interval(time) or ("000000.000000", "235959.999999")
 
 
 def _refuse_reversed(match: AttributeMatch) -> None:
     """PS3.4 C.2.2.2.5.1 and .2 define ranges whose first end is not behind the last; a time range never crosses midnight."""
-    first, last = _ends(match.rule) if isinstance(match.rule, Range) else (None, None)
+    first, last = _ends(match.rule)
     if first is None or last is None:
         return
     if match.path.vr == "DA":

@@ -131,6 +131,18 @@ def test_path_that_ends_in_a_sequence_or_passes_through_a_value(peer: Peer, key:
     assert peer.get("/series", JSON, key).status_code == 400
 
 
+@pytest.mark.proves("COM-015")
+@pytest.mark.parametrize("value", ["", "*"])
+def test_sequence_without_a_value(peer: Peer, corpus: Corpus, value: str) -> None:
+    """PS3.4 C.2.2.2.6: universal matching, and the sequence is returned."""
+    series = corpus["ct1"].study_path + "/series"
+    response = peer.get(series, JSON, f"00400275={value}")
+    assert response.status_code in (200, 400)
+    if response.status_code == 200:
+        assert len(response.json()) == len(peer.search(series, ""))
+        assert any(values(result, "00400275") for result in response.json())
+
+
 @pytest.mark.proves("COM-016")
 def test_separators_in_values_are_data_when_encoded(peer: Peer, corpus: Corpus) -> None:
     item = corpus["separators"]

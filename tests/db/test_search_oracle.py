@@ -12,11 +12,12 @@ from app.db.search import search
 from app.dicom.attributes import standard_path
 from app.dicom.date_times import normalise_date
 from app.dicom.matching import (
+    AllOfValues,
+    AnyOfValues,
     AttributeMatch,
     EmptyValue,
     Level,
     ListOfUid,
-    MultipleValues,
     Range,
     Rule,
     SearchQuery,
@@ -117,25 +118,28 @@ def _descending(text: str) -> tuple[int, ...]:
 
 
 def _text_rule(chance: random.Random) -> Rule:
-    kind = chance.randrange(6)
+    kind = chance.randrange(7)
     word = chance.choice([word for word in _WORDS if word])
     if kind == 0:
         return EmptyValue()
     if kind == 1:
-        return MultipleValues((SingleValue(word), Wildcard(chance.choice(["A*", "?", "*%"]))))
+        return AnyOfValues((SingleValue(word), Wildcard(chance.choice(["A*", "?", "*%"]))))
     if kind == 2:
         return Universal()
+    if kind == 6:
+        return AllOfValues((SingleValue(word), chance.choice([SingleValue("A"), SingleValue("Ab"), Wildcard("*")])))
     return Wildcard(chance.choice(["A*", "*b*", "?", "*%", "*_*", "??", "*'*"])) if kind == 3 else SingleValue(word)
 
 
 def _name_rule(chance: random.Random) -> Rule:
     patterns = ["doe*", "*jo*", "m?ller^*", "=山*", "doe^*", "?oe", "山*", "mul*=山*", "j* *"]
     values = ["doe", "Doe^John", "muller^jorg", "山田", "=山田", "mayer", "jorg", "doe^john=x", "jones meier"]
-    kind = chance.randrange(5)
+    kind = chance.randrange(6)
     if kind == 0:
         return EmptyValue()
-    if kind == 1:
-        return MultipleValues((SingleValue(chance.choice(values)), Wildcard(chance.choice(patterns))))
+    if kind in (1, 5):
+        both = (SingleValue(chance.choice(values)), Wildcard(chance.choice(patterns)))
+        return AnyOfValues(both) if kind == 1 else AllOfValues(both)
     return SingleValue(chance.choice(values)) if kind < 4 else Wildcard(chance.choice(patterns))
 
 
@@ -148,7 +152,7 @@ def _range_rule(chance: random.Random, ends: list[str]) -> Rule:
             Range(None, last),
             SingleValue(first),
             EmptyValue(),
-            MultipleValues((SingleValue(first), SingleValue(last))),
+            AnyOfValues((SingleValue(first), SingleValue(last))),
         ]
     )
 
@@ -176,12 +180,19 @@ def _steps(chance: random.Random) -> Rule:
 
 
 def _numbers(chance: random.Random) -> Rule:
-    return chance.choice([SingleValue("1"), SingleValue("02"), EmptyValue(), MultipleValues((SingleValue("2"),))])
+    return chance.choice([SingleValue("1"), SingleValue("02"), EmptyValue(), AnyOfValues((SingleValue("2"),))])
 
 
 def _modalities(chance: random.Random) -> Rule:
     return chance.choice(
-        [SingleValue("CT"), SingleValue("SR"), Wildcard("?R"), EmptyValue(), MultipleValues((SingleValue("CT"),))]
+        [
+            SingleValue("CT"),
+            SingleValue("SR"),
+            Wildcard("?R"),
+            EmptyValue(),
+            AnyOfValues((SingleValue("CT"),)),
+            AllOfValues((SingleValue("CT"), SingleValue("MR"))),
+        ]
     )
 
 

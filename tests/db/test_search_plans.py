@@ -14,7 +14,7 @@ from app.db.search_statements import count
 from app.db.sql_text import Sql, numbered
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, Level, Rule, SearchQuery, SingleValue
-from tests.support.matching_cases import any_of, between, date_times_between, empty, is_value, like, uids
+from tests.support.matching_cases import all_of, any_of, between, date_times_between, empty, is_value, like, uids
 
 # What the inner select of the page may search by, in SQLite's words.
 _CASES: list[tuple[Level, list[tuple[str, Rule]], str]] = [
@@ -56,6 +56,12 @@ _CASES: list[tuple[Level, list[tuple[str, Rule]], str]] = [
     ),
     (Level.STUDY, [("ModalitiesInStudy", is_value("CT")), ("PatientID", is_value("P"))], "ix_studies_patient_id"),
     (Level.STUDY, [("ModalitiesInStudy", any_of("CT", "MR"))], "ix_study_modalities_modality_study_date_study_id"),
+    (Level.STUDY, [("ModalitiesInStudy", all_of("CT", "PT"))], "ix_study_modalities_modality_study_date_study_id"),
+    (
+        Level.STUDY,
+        [("OtherPatientIDs", all_of("A", "B"))],
+        "ix_attribute_values_level_path_value",
+    ),
     (
         Level.STUDY,
         [("StudyDescription", is_value("Head")), ("StudyDate", between("20240101", None))],

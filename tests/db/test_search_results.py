@@ -10,10 +10,10 @@ from app.db.matching_sql import MAX_PATTERNS
 from app.db.search import search
 from app.dicom.attributes import DEFAULT_RETURNED, TAGS, VRS, standard_path
 from app.dicom.matching import (
+    AnyOfValues,
     AttributeMatch,
     AttributePath,
     Level,
-    MultipleValues,
     Rule,
     SearchQuery,
     SingleValue,
@@ -380,7 +380,7 @@ async def test_plain_values_may_be_many(db: Database) -> None:
         (Level.STUDY, "StudyDescription", any_of(*texts)),
         (Level.STUDY, "OtherStudyNumbers", numbers),
         (Level.STUDY, "NumberOfStudyRelatedSeries", numbers),
-        (Level.STUDY, "ModalitiesInStudy", MultipleValues((Wildcard("?T"), *map(SingleValue, texts)))),
+        (Level.STUDY, "ModalitiesInStudy", AnyOfValues((Wildcard("?T"), *map(SingleValue, texts)))),
         (Level.SERIES, "SeriesNumber", numbers),
     ]:
         assert (await search(db, SearchQuery(level, matches=(_match(path, rule),)))).total_known == 1, path

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 import orjson
+import pytest
 
-from app.db.engine import Database
+from app.db.engine import Database, close_database, open_database
+from app.db.matching_sql import MAX_PATTERNS
 from app.db.search import search
 from app.dicom.attributes import LEVEL_NUMBER, level_of, standard_path
 from app.dicom.matching import AttributeMatch, Level, SearchQuery
-from tests.support.archive import instance, store
+from app.errors import InvalidQuery
+from tests.support.archive import dataset, instance, store
 from tests.support.matching_cases import (
     CASES,
     DATE_TIME_CASES,
@@ -16,6 +19,7 @@ from tests.support.matching_cases import (
     SEQUENCE_CASES,
     ZONE_CASES,
     Case,
+    all_of,
     any_of,
     between,
     date_times_between,
@@ -142,6 +146,10 @@ async def test_keys_of_every_level(db: Database) -> None:
         (study, "ModalitiesInStudy", like("?R"), ["1.2", "1.1"]),
         (study, "ModalitiesInStudy", any_of("CT", "SR"), ["1.1"]),
         (study, "ModalitiesInStudy", any_of("MR", "S*"), ["1.2", "1.1"]),
+        (study, "ModalitiesInStudy", all_of("SR", "CT"), ["1.1"]),  # QID-060
+        (study, "ModalitiesInStudy", all_of("CT", "MR"), []),
+        (study, "ModalitiesInStudy", all_of("?R", "C*"), ["1.1"]),
+        (series, "ModalitiesInStudy", all_of("SR", "CT"), ["1.1.1", "1.1.2"]),
         (study, "ModalitiesInStudy", empty(), ["1.3"]),
         (study, "SOPClassesInStudy", uids("1.2.840.10008.5.1.4.1.1.88.11"), ["1.1"]),
         (study, "SOPClassesInStudy", empty(), []),
@@ -153,6 +161,11 @@ async def test_keys_of_every_level(db: Database) -> None:
         (study, "InstanceAvailability", is_value("ONLINE"), ["1.2", "1.1", "1.3"]),
         (study, "InstanceAvailability", any_of("NEARLINE", "ONLINE"), ["1.2", "1.1", "1.3"]),
         (study, "InstanceAvailability", is_value("OFFLINE"), []),
+        (study, "InstanceAvailability", like("ON*"), ["1.2", "1.1", "1.3"]),
+        (study, "InstanceAvailability", like("O?LINE"), ["1.2", "1.1", "1.3"]),
+        (study, "InstanceAvailability", like("OFF*"), []),
+        (study, "InstanceAvailability", any_of("NEARLINE", "ON*"), ["1.2", "1.1", "1.3"]),
+        (study, "InstanceAvailability", empty(), []),
         (series, "Modality", is_value("CT"), ["1.1.1"]),
         (series, "Modality", empty(), ["1.3.1"]),
         (series, "Modality", any_of("CT", "MR"), ["1.2.1", "1.1.1"]),
@@ -212,6 +225,33 @@ async def test_two_keys_of_a_sequence_match_in_one_item(db: Database) -> None:
             AttributeMatch(standard_path("RequestAttributesSequence.RequestedProcedureID"), is_value(procedure)),
         )
         assert len((await search(db, SearchQuery(Level.SERIES, matches=keys))).results) == number
+
+
+async def test_all_values_within_a_sequence_that_is_searchable(database_url: str) -> None:
+    """QID-060: the rows of the index do not tell of which item a value is."""
+    path = standard_path("ReferringPhysicianIdentificationSequence.PersonTelephoneNumbers")
+    db = await open_database(database_url, searchable=[path])
+    for study, items in (("1", (["1", "2"],)), ("2", (["1"], ["2"])), ("3", (["2"],))):
+        numbers = [dataset(PersonTelephoneNumbers=values) for values in items]
+        attributes = {"ReferringPhysicianIdentificationSequence": numbers}
+        await store(db, [instance(study, f"{study}.1", f"{study}.1.1", **attributes)])
+    for rule, studies in ((all_of("2", "1"), {"1"}), (any_of("1", "9"), {"1", "2"})):
+        assert await _found(db, SearchQuery(Level.STUDY, matches=(AttributeMatch(path, rule),))) == studies
+    await close_database(db)
+
+
+@pytest.mark.parametrize("path", ["OtherPatientIDs", "PhysiciansOfRecord", "MedicalAlerts", "ModalitiesInStudy"])
+async def test_as_many_values_as_may_have_to_match(db: Database, path: str) -> None:
+    texts = [f"V{number}" for number in range(MAX_PATTERNS)]
+    series = [
+        instance("1", f"1.{n}", f"1.{n}.1", Modality=text, **({path: texts} if path != "ModalitiesInStudy" else {}))
+        for n, text in enumerate(texts)
+    ]
+    await store(db, series)
+    assert await _found(db, _query(Case({}, ((path, all_of(*texts)),)))) == {"1"}
+    assert await _found(db, _query(Case({}, ((path, all_of(*texts[1:], "W")),)))) == set()
+    with pytest.raises(InvalidQuery, match="at most 32"):
+        await _found(db, _query(Case({}, ((path, all_of(*texts, "W")),))))
 
 
 async def test_scope(db: Database) -> None:

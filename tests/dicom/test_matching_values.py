@@ -8,6 +8,7 @@ import pytest
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, AttributePath, Level, Rule, SingleValue, Wildcard
 from app.dicom.matching_values import dataset_matches, documents_match, fuzzy_words, name_keys, partner_tag
+from app.dicomweb.search_query import parse_search_query
 from tests.support.archive import dataset
 from tests.support.matching_cases import (
     CASES,
@@ -144,6 +145,29 @@ def test_a_private_value_of_unknown_vr_is_looked_at_as_text(raw: bytes, rule: Ru
     }
     match = AttributeMatch(AttributePath(("00090001",), "", ("ACME",)), rule)
     assert dataset_matches(data, [match]) is found
+
+
+@pytest.mark.parametrize(
+    ("vr", "stored", "value", "found"),
+    [
+        ("DA", "20240115", "20240101-20240131", True),
+        ("DA", "20240115", "20240116-", False),
+        ("DA", "20240115", "20240115", True),
+        ("TM", "1015", "1000-1030", True),
+        ("TM", "1045", "1000-1030", False),
+        ("DT", "20240115101500", "20240101-20240131", True),
+        ("DT", "20240215101500", "20240101-20240131", False),
+        ("UI", "1.2.3", "1.2.3,1.2.4", True),
+        ("UI", "1.2.3", "1.2.5\\1.2.4", False),
+        ("LO", "20240101-20240131", "20240101-20240131", True),
+        ("LO", "20240115", "20240101-20240131", False),
+        ("SH", "1.2.3,1.2.4", "1.2.3,1.2.4", True),
+    ],
+)
+def test_what_a_private_value_means_is_said_by_the_stored_vr(vr: str, stored: str, value: str, found: bool) -> None:
+    data = {"00090010": {"vr": "LO", "Value": ["ACME"]}, "00091001": {"vr": vr, "Value": [stored]}}
+    asked = parse_search_query([("00090010", "ACME"), ("00091001", value)], level=Level.INSTANCE)
+    assert dataset_matches(data, asked.query.matches) is found
 
 
 def test_bulkdata_is_not_empty_and_matches_no_value() -> None:

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from app.dicom.attributes import standard_path
 from app.dicom.matching import (
+    AnyOfValues,
     AttributePath,
-    DateTimeRange,
     EmptyValue,
     Level,
     ListOfUid,
-    MultipleValues,
     Range,
     Rule,
     SearchQuery,
@@ -98,11 +97,11 @@ VALUES: list[tuple[str, Rule]] = [
     ('PatientID=""&emptyvaluematching=true', EmptyValue()),  # QID-059
     ('StudyDate=""&emptyvaluematching=true', EmptyValue()),
     ("PatientID=a%5Cb", SingleValue("a\\b")),
-    ("PatientID=a%5Cb*&multiplevaluematching=true", MultipleValues((SingleValue("a"), Wildcard("b*")))),  # QID-060
+    ("PatientID=a%5Cb*&multiplevaluematching=true", AnyOfValues((SingleValue("a"), Wildcard("b*")))),
     ("PatientID=a%5C%5Ca&multiplevaluematching=true", SingleValue("a")),
     ("PatientID=%5C&multiplevaluematching=true", Universal()),
     ("PatientID=a%5C*&multiplevaluematching=true", Universal()),
-    ("InstanceNumber=1%5C2&multiplevaluematching=true", MultipleValues((SingleValue("1"), SingleValue("2")))),
+    ("InstanceNumber=1%5C2&multiplevaluematching=true", AnyOfValues((SingleValue("1"), SingleValue("2")))),
     ("SOPInstanceUID=1.2", SingleValue("1.2")),
     ("SOPInstanceUID=1.2,1.3,,1.2", ListOfUid(("1.2", "1.3"))),  # QID-043
     ("SOPInstanceUID=1.2%5C1.3", ListOfUid(("1.2", "1.3"))),
@@ -151,7 +150,7 @@ def test_values(text: str, expected: Rule) -> None:
         "SOPInstanceUID=" + ",".join(f"1.{n}" for n in range(1001)),
         "InstanceNumber=x", "InstanceNumber=1*", "Rows=-1", "SliceThickness=1e", "PatientAge=30",
         "PatientID=a&PatientID=b", "PatientID=a&00100020=b", "0020000d=1.2&0020000D=1.2",  # QID-042
-        "RequestAttributesSequence=x", "RequestAttributesSequence=",  # COM-015
+        "RequestAttributesSequence=x", "RequestAttributesSequence=x*", 'RequestAttributesSequence=""',  # COM-015
         "PatientID.PatientName=x", "includefield=PatientID.PatientName",
         "PatientID=%FF", "%C3=x", "PatientID=%00", "PatientID=a%0Ab",
         "TimezoneOffsetFromUTC=0500", "00080201=x", "00080201=%2B2500",
@@ -182,6 +181,15 @@ def test_number_of_keys_is_bounded() -> None:
         ("00020010=1.2", "00020010"),
         ("00100000=1", "00100000"),
         ("PixelData=x", "PixelData"),
+        # QID-068: nothing of the kind is kept of any study
+        ("NumberOfPatientRelatedStudies=1", "NumberOfPatientRelatedStudies"),
+        ("NumberOfPatientRelatedSeries=1", "NumberOfPatientRelatedSeries"),
+        ("NumberOfPatientRelatedInstances=", "NumberOfPatientRelatedInstances"),
+        ("AnatomicRegionsInStudyCodeSequence.CodeValue=x", "AnatomicRegionsInStudyCodeSequence.CodeValue"),
+        ("RetrieveURL=http", "RetrieveURL"),
+        ("QueryRetrieveLevel=STUDY", "QueryRetrieveLevel"),
+        ("00080053=CLASSIC", "00080053"),
+        ("RetrieveAETitle=ARCHIVE", "RetrieveAETitle"),
         ("00231001=x", "00231001"),
         ("00230010=Acme", "00230010"),
         ("includefield=Nonsense", "includefield=Nonsense"),
@@ -310,44 +318,6 @@ def test_private_attribute_within_a_sequence() -> None:
     [match] = query.matches
     assert match.path == AttributePath(("00400275", "00230001"), "", ("", "Acme"))
     assert "ignored" in warnings("00230010=Acme&00400275.00231001=x")
-
-
-PAIRS: list[tuple[str, str | None, str | None]] = [
-    # 8.3.4.1.1; the first is the example of the Standard
-    ("StudyDate=20060705-20060707&StudyTime=1000-1800", "20060705100000.000000", "20060707180059.999999"),
-    ("StudyTime=1800-0600&StudyDate=20240101-20240103", "20240101180000.000000", "20240103060059.999999"),  # QID-053
-    ("StudyDate=20240101&StudyTime=10", "20240101100000.000000", "20240101105959.999999"),
-    ("StudyDate=20240101&StudyTime=1000-", "20240101100000.000000", "20240101235959.999999"),
-    ("StudyDate=20240101&StudyTime=-1000", "20240101000000.000000", "20240101100059.999999"),
-    ("StudyDate=20240101-&StudyTime=1000-1100", "20240101100000.000000", None),
-    ("StudyDate=-20240101&StudyTime=1000-1100.".rstrip("."), None, "20240101110059.999999"),
-    ("StudyDate=2024.01.01-&StudyTime=103000.25", "20240101103000.250000", None),
-]
-
-
-@pytest.mark.parametrize(("text", "first", "last"), PAIRS)
-def test_date_and_time_are_one_interval(text: str, first: str | None, last: str | None) -> None:
-    [match] = parse(text).matches
-    assert match.path == standard_path("StudyDate")
-    assert match.rule == DateTimeRange(standard_path("StudyTime"), first, last)
-
-
-def test_every_pair_of_date_and_time() -> None:
-    found = rules(
-        "PerformedProcedureStepStartDate=20240101&PerformedProcedureStepStartTime=10-11"
-        "&DateOfSecondaryCapture=20240101&TimeOfSecondaryCapture=10&SeriesDate=20240101&StudyTime=10"
-    )
-    assert isinstance(found["00400244"], DateTimeRange)
-    assert isinstance(found["00181012"], DateTimeRange)
-    assert found["00080021"] == SingleValue("20240101")
-    assert found["00080030"] == SingleValue("10")
-    assert len(found) == 4
-
-
-@pytest.mark.parametrize("text", ["StudyDate=&StudyTime=10-11", "StudyDate=20240101-20240102&StudyTime=*"])
-def test_universal_keys_are_no_pair(text: str) -> None:
-    assert not any(isinstance(found, DateTimeRange) for found in rules(text).values())
-    assert len(rules(text)) == 2
 
 
 def test_decoded_pairs_are_taken_as_they_are() -> None:

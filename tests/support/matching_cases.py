@@ -5,10 +5,11 @@ from typing import Any
 
 from app.dicom.attributes import standard_path
 from app.dicom.matching import (
+    AllOfValues,
+    AnyOfValues,
     DateTimeRange,
     EmptyValue,
     ListOfUid,
-    MultipleValues,
     Range,
     Rule,
     SingleValue,
@@ -49,8 +50,17 @@ def uids(*values: str) -> ListOfUid:
     return ListOfUid(values)
 
 
-def any_of(*texts: str) -> MultipleValues:
-    return MultipleValues(tuple(Wildcard(text) if "*" in text or "?" in text else SingleValue(text) for text in texts))
+def any_of(*texts: str) -> AnyOfValues:
+    return AnyOfValues(tuple(map(_single, texts)))
+
+
+def all_of(*texts: str) -> AllOfValues:
+    """PS3.4 C.2.2.2.8."""
+    return AllOfValues(tuple(map(_single, texts)))
+
+
+def _single(text: str) -> SingleValue | Wildcard:
+    return Wildcard(text) if "*" in text or "?" in text else SingleValue(text)
 
 
 def date_times_between(time: str, first: str | None, last: str | None) -> DateTimeRange:
@@ -146,6 +156,8 @@ def _name_cases(keyword: str) -> list[Case]:
         *_cases(keyword, None, (empty(), True), (is_value("Doe"), False), (like("?*"), False), (like("*^*"), False)),
         *_cases(keyword, "ΠΑΠΑΔΟΠΟΥΛΟΣ", (is_value("Παπαδόπουλος"), True)),
         *_cases(keyword, "Doe^*", (is_value("doe^john"), False)),
+        # Implementation-defined (PS3.4 C.2.2.2.4): what folds to two letters is two.
+        *_cases(keyword, "Straße", (like("stra??e"), True), (like("Stra?e"), False), (like("STRASSE*"), True)),
     ]
 
 
@@ -211,6 +223,28 @@ def _time_cases(keyword: str) -> list[Case]:
     ]
 
 
+def _multiple_value_cases(keyword: str) -> list[Case]:
+    """QID-060: for an attribute of several values, of VR LO or PN, wherever it is kept."""
+    return [
+        *_cases(
+            keyword,
+            ["Ab", "Cd", "Ef"],
+            (all_of("Ab", "Cd"), True),
+            (all_of("Ef", "Ab"), True),
+            (all_of("Cd", "Ab", "Ef"), True),
+            (all_of("Ab", "Xy"), False),
+            (all_of("Ab", "C?"), True),
+            (all_of("A*", "X*"), False),
+            (all_of("Ab", "*"), True),
+            (all_of("Xy", "*"), False),
+            (all_of("*", "**"), True),
+            (any_of("Ab", "Xy"), True),
+        ),
+        *_cases(keyword, ["Ab"], (all_of("Ab", "Cd"), False), (all_of("Ab", "A*"), True)),
+        *_cases(keyword, None, (all_of("Ab", "Cd"), False), (all_of("*", "**"), True)),
+    ]
+
+
 def _number_cases(keyword: str) -> list[Case]:
     return [
         *_cases(
@@ -249,6 +283,11 @@ CASES: list[Case] = [
     *_cases("PatientWeight", 71.5, (is_value("71.50"), True), (is_value("71"), False)),
     *_cases("OtherPatientIDs", ["A", "B"], (is_value("B"), True), (is_value("A\\B"), False), (like("?"), True)),
     *_cases("MedicalAlerts", ["A", None, "B"], (is_value("B"), True), (empty(), False)),
+    *(
+        case
+        for keyword in ("OtherPatientIDs", "MedicalAlerts", "PhysiciansOfRecord")
+        for case in _multiple_value_cases(keyword)
+    ),
     *_cases("PatientSex", "M", (is_value("M"), True), (is_value("m"), False), (any_of("F", "M"), True)),
     *_cases("PatientAge", "030Y", (is_value("030Y"), True), (like("0*"), False)),
 ]
@@ -316,6 +355,22 @@ SEQUENCE_CASES: list[Case] = [
         found,
     )
     for entity, found in [("1.2", True), ("1.3", False)]
+]
+
+# QID-060 with PS3.4 C.2.2.2.6: the values are looked for in one item.
+_NUMBERS = "ReferringPhysicianIdentificationSequence.PersonTelephoneNumbers"
+SEQUENCE_CASES += [
+    Case(
+        {_NUMBERS.partition(".")[0]: [dataset(PersonTelephoneNumbers=list(numbers)) for numbers in items]},
+        ((_NUMBERS, rule),),
+        found,
+    )
+    for items, rule, found in [
+        (("12", "3"), all_of("1", "2"), True),
+        (("12", "3"), all_of("1", "3"), False),
+        (("1", "2"), all_of("1", "2"), False),
+        (("1", "2"), any_of("2", "9"), True),
+    ]
 ]
 
 FUZZY_CASES: list[Case] = [

@@ -10,7 +10,8 @@ from app.api.capabilities import operations_of
 from app.api.dependencies import DICOMWEB_PREFIX
 from app.api.errors import STATUS_OF
 from app.dicom import store_status
-from app.dicom.attributes import DEFAULT_RETURNED, REQUIRED_KEYS, SEARCHABLE, keyword_path
+from app.dicom.attribute_levels import UNMATCHED_KEYWORDS
+from app.dicom.attributes import DEFAULT_RETURNED, REQUIRED_KEYS, SEARCHABLE, keyword_path, standard_path
 from app.dicom.matching import AttributePath, Level
 from app.dicom.store_status import StoreStatus
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES, wire_syntax
@@ -157,6 +158,12 @@ def matching_keys() -> str:
         for level in LEVELS
     ]
     return table(("level", "required (Table 10.6.1-5)", "optional, indexed"), rows)
+
+
+def unmatched_keys() -> str:
+    return ", ".join(
+        _path(standard_path(keyword)) for keyword in UNMATCHED_KEYWORDS if keyword != "SpecificCharacterSet"
+    )
 
 
 def returned_attributes() -> str:

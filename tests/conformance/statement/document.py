@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app import __version__
+from app.db.matching_sql import MAX_PATTERNS
 from app.dicom.codecs import MAX_PIXELS
 from app.dicomweb import search_query, search_values
 from app.main import EXPOSED_HEADERS
@@ -40,6 +41,7 @@ def _places(proofs: Proofs, explained: Mapping[str, str]) -> dict[str, Callable[
         "conversions": conversions,
         "encodings": encodings,
         "matching_keys": tables.matching_keys,
+        "unmatched_keys": tables.unmatched_keys,
         "returned_attributes": tables.returned_attributes,
         "store_warnings": tables.store_warnings,
         "store_failures": tables.store_failures,
@@ -53,6 +55,7 @@ def _places(proofs: Proofs, explained: Mapping[str, str]) -> dict[str, Callable[
         "max_query_length": lambda: search_query.MAX_QUERY_LENGTH,
         "max_matches": lambda: search_query.MAX_MATCHES,
         "max_list_items": lambda: search_values.MAX_LIST_ITEMS,
+        "max_patterns": lambda: MAX_PATTERNS,
         "max_pixels": lambda: MAX_PIXELS,
         "counts": lambda: counts_table(proofs, explained),
         "requirements": lambda: requirement_tables(proofs, explained),
