@@ -6,7 +6,7 @@ from datetime import datetime
 from fastapi import Request
 from starlette.responses import Response
 
-from app.api.caching import unchanged, validators
+from app.api.caching import shown_only, unchanged, validators
 from app.api.dependencies import door_of, service_url
 from app.api.multipart import Part, multipart_of_streams
 from app.api.ranges import ranged_response
@@ -24,14 +24,6 @@ from app.services.rendered_documents import StoredStream, find_stream, read_stre
 from app.services.rendering import render_animation, render_image, render_images, rendering_key
 
 Parts = AsyncIterator[tuple[Part, AsyncIterator[bytes]]]
-
-# What a stranger stored is shown and nothing more: no scripts, no requests, no forms, and no guessing of other types.
-# Documents that viewers of the browser open (PDF) cannot be in a sandbox.
-_SHOWN_ONLY = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
-    "X-Content-Type-Options": "nosniff",
-}
-_AS_IT_IS = {"X-Content-Type-Options": "nosniff"}
 
 
 async def answer_image(request: Request, target: FrameTarget, media_type: str, query: RenderingQuery) -> Response:
@@ -91,7 +83,7 @@ async def answer_text(
     modified = renderable.location.created_at
     headers = _headers(request, etag, modified, query) | {"Vary": "Accept, Accept-Charset"}
     if not representation.multipart:
-        headers |= {"Content-Location": _source(request, renderable), **_SHOWN_ONLY}
+        headers |= {"Content-Location": _source(request, renderable), **shown_only(representation.media_type)}
     if answer := unchanged(request, etag, modified, headers):
         return answer
     if representation.multipart:
@@ -114,7 +106,7 @@ async def answer_stream(
         headers = _headers(request, weak_etag(etag.opaque), modified, query)
         return await multipart_answer(stream_parts(request, renderable, representations), headers)
     headers = _headers(request, etag, modified, query) | {"Content-Location": _source(request, renderable)}
-    headers |= _SHOWN_ONLY if stream.media_type == "text/xml" else _AS_IT_IS
+    headers |= shown_only(stream.media_type)
     if answer := unchanged(request, etag, modified, headers):
         return answer
     return await ranged_response(
