@@ -119,7 +119,8 @@ async def rendered_collection(request: Request) -> Response:
     query = parse_rendering_parameters(request.query_params.multi_items())
     _refuse_unusable(request)
     version = await metadata_version(archive, ref)
-    asked = "\n".join((accept_of(request) or "", repr(request.query_params.multi_items())))
+    charsets = ",".join(request.headers.getlist("accept-charset"))
+    asked = "\n".join((accept_of(request) or "", charsets, repr(request.query_params.multi_items())))
     etag = weak_etag(version.tag, hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()[:16])
     headers = with_warnings(request, validators(etag, version.modified), query)
     headers["Vary"] = "Accept, Accept-Charset"

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.data import get_testdata_file
 
 from tests.dicom.encoded import encode_j2k, picture
@@ -125,3 +126,30 @@ class TestFrames:
     async def test_the_same_words_again(self, client: httpx.AsyncClient, url: str) -> None:
         bodies = {(await get(client, f"{url}/frames/1", "*/*")).content.count(DAMAGED) for _ in range(4)}
         assert bodies == {1}
+
+
+class TestRendered:
+    @pytest.fixture
+    async def url(self, client: httpx.AsyncClient) -> str:
+        whole = codestream()
+        await store(client, image(whole, DAMAGED, whole, sop="1.2.1"), image(DAMAGED, DAMAGED, sop="1.2.2"))
+        return f"{STUDY}/series/1.2.3.1/instances/1.2.1"
+
+    @pytest.mark.parametrize("path", ["/rendered", "/frames/1,2,3/rendered"])
+    async def test_damaged_frames_are_left_out(self, client: httpx.AsyncClient, url: str, path: str) -> None:
+        for accept in ('multipart/related; type="image/png"', 'multipart/related; type="image/jpeg"'):
+            parts = parts_of(await get(client, url + path, accept))
+            assert [part.location for part in parts] == [f"{url}/frames/1", f"{url}/frames/3"]
+
+    async def test_of_animations_too(self, client: httpx.AsyncClient, url: str) -> None:
+        answer = await get(client, f"{url}/rendered", "image/gif")
+        with Image.open(io.BytesIO(answer.content)) as shown:
+            assert shown.size == (16, 16)
+        assert answer.content.endswith(b";")  # the trailer of a whole file
+
+    async def test_where_all_are_damaged_that_is_said(self, client: httpx.AsyncClient, url: str) -> None:
+        other = url.replace("1.2.1", "1.2.2")
+        for accept in ("image/gif", 'multipart/related; type="image/png"'):
+            assert (await get(client, f"{other}/rendered", accept)).status_code == 406
+        parts = parts_of(await get(client, f"{STUDY}/rendered", 'multipart/related; type="image/png"'))
+        assert [part.location for part in parts] == [f"{url}/frames/1", f"{url}/frames/3"]
