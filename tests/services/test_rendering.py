@@ -293,7 +293,7 @@ async def test_a_document_that_lies_about_its_length(archive: Archive) -> None:
 
 
 async def test_reports(archive: Archive) -> None:
-    tree = [{"ValueType": "TEXT", "TextValue": text} for text in ("kurz: Öl", "größer " * 1000)]
+    tree = [{"ValueType": "TEXT", "TextValue": text} for text in ("kurz: Öl", "größer " * 10_000)]
     report = await found(
         archive, rows=0, sop_class=SR, ValueType="CONTAINER", ContentSequence=tree, SpecificCharacterSet="ISO_IR 192"
     )
