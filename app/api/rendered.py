@@ -46,7 +46,11 @@ _INSTANCE_TYPES = (
 _COLLECTION_TYPES = ('multipart/related; type="image/jpeg"', 'multipart/related; type="text/html"')
 PARAMETERS = [
     ACCEPT_PARAMETER,
-    parameter("annotation", "What to burn in: `patient`, `technique` or both, separated by commas (8.3.5.1.1)."),
+    parameter(
+        "annotation",
+        "What to burn in: `patient`, `technique` or both, separated by commas (8.3.5.1.1). Letters beyond ASCII are boxes, "
+        "which a Warning header says.",
+    ),
     parameter(
         "quality",
         "From 1 to 100, the best, for media types that lose something (8.3.5.1.2).",

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.bulkdata_collections import answer_bulkdata
-from app.api.caching import unchanged, validators
+from app.api.caching import NO_GUESSING, unchanged, validators
 from app.api.connected import WhileConnected
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, reference_in, service_url
 from app.api.multipart import Part, Stream, multipart_of_known, multipart_of_streams
@@ -164,7 +164,7 @@ async def _multipart(
             if not isinstance(first, list):
                 first = await primed(first)
         parts = [part_of(delivery, delivery.location.size) for delivery in deliveries]
-        answer = multipart_of_known(parts, first, files, "application/dicom", {"Vary": "Accept"})
+        answer = multipart_of_known(parts, first, files, "application/dicom", {"Vary": "Accept", **NO_GUESSING})
         answer.body_iterator = WhileConnected(request, answer.body_iterator, files)
         return answer
     opened = open_instances(archive, deliveries, alternatives)
@@ -177,7 +177,7 @@ async def _multipart(
         async for delivery, length, stream in opened:
             yield part_of(delivery, length), stream
 
-    answer = multipart_of_streams(all_parts(), "application/dicom", {"Vary": "Accept"})
+    answer = multipart_of_streams(all_parts(), "application/dicom", {"Vary": "Accept", **NO_GUESSING})
     answer.body_iterator = WhileConnected(request, answer.body_iterator, opened)
     return answer
 

@@ -60,13 +60,13 @@ class TestBrowsers:
         assert again.status_code == 304
         assert "sandbox" in again.headers["content-security-policy"]
 
-    @pytest.mark.parametrize("accept", ["*/*", OCTETS])
-    @pytest.mark.parametrize("path", ["", "/../../bulkdata", "/../../pixeldata", "/../../frames/1"])
-    async def test_no_type_is_guessed(self, client: httpx.AsyncClient, path: str, accept: str) -> None:
-        url = f"{await stored(client, make_instance())}/bulkdata/7FE00010"
-        answer = await get(client, url if not path else url.replace("/bulkdata/7FE00010", path[6:]), accept)
-        assert answer.status_code == 200
-        assert answer.headers["x-content-type-options"] == "nosniff"
+    @pytest.mark.parametrize("path", ["/bulkdata/7FE00010", "/bulkdata", "/pixeldata", "/frames/1", ""])
+    async def test_no_type_is_guessed(self, client: httpx.AsyncClient, path: str) -> None:
+        url = f"{await stored(client, make_instance())}{path}"
+        for accept in ("*/*", OCTETS):
+            answer = await get(client, url, accept)
+            assert answer.status_code == 200
+            assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 class TestCompressed:

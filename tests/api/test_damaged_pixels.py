@@ -87,6 +87,19 @@ class TestInstances:
         only = await get(client, STUDY, f"{DICOM}; transfer-syntax={EXPLICIT}")
         assert only.status_code == 406
 
+    async def test_one_of_its_frames_is_enough(self, client: httpx.AsyncClient) -> None:
+        files = [
+            image(codestream(), codestream(), DAMAGED, sop="1.2.1"),
+            image(codestream(), codestream(), sop="1.2.2"),
+        ]
+        await store(client, *files)
+        for accept in ("*/*", DICOM):
+            parts = {part.location.rpartition("/")[2]: part for part in parts_of(await get(client, STUDY, accept))}
+            assert parts["1.2.1"].body == files[0]
+            shown = pydicom.dcmread(io.BytesIO(parts["1.2.2"].body))
+            assert shown.file_meta.TransferSyntaxUID == EXPLICIT
+            assert shown.PixelData == picture(8, (16, 16)).tobytes() * 2
+
     @pytest.mark.parametrize("syntax", [EXPLICIT, "1.2.840.10008.1.2.4.80"])
     async def test_one_alone(self, client: httpx.AsyncClient, study: dict[str, bytes], syntax: str) -> None:
         url = f"{STUDY}/series/1.2.3.1/instances/1.2.1"

@@ -285,9 +285,9 @@ class TestBulkdata:
             + element(0x00100020, "LO", "x" * 1100)
             + element(0x00104000, "LT", "y" * 1026)
             + element(0x00189999, "UC", "z" * 65_536)
-            + element(0x0040A160, "UT", "z" * 65_538)
             + element(0x00281201, "OW", bytes(1024))
             + element(0x00281202, "OW", bytes(1026))
+            + element(0x0040A160, "UT", "z" * 65_538)
         )
         parsed = parse(START[EXPLICIT] + dataset)
         assert {key for key, one in json_of(parsed).items() if "BulkDataURI" in one} == {
