@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import __version__
 from app.api import (
     bulkdata,
+    bulkdata_collections,
     capabilities,
     delete,
     frames,
@@ -60,6 +61,7 @@ DICOMWEB_ROUTERS = (
     store.router,
     frames.router,
     bulkdata.router,
+    bulkdata_collections.router,
     metadata.router,
     rendered.router,
     thumbnail.router,

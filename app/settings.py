@@ -64,7 +64,8 @@ class Settings(BaseSettings):
     bulkdata_threshold: int = Field(
         1024,
         ge=0,
-        description="Binary and numeric values longer than this many bytes are sent by BulkDataURI.",
+        description="Binary and numeric values longer than this many bytes are sent by BulkDataURI; texts longer than "
+        "64 KiB.",
     )
 
     strict_accept: bool = Field(

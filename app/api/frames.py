@@ -15,6 +15,7 @@ from app.api.responses import Body, once, primed
 from app.dicom.references import parse_frame_list, resource_path
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
+from app.errors import CodecError
 from app.services.archive import Archive
 from app.services.frames import (
     FrameDelivery,
@@ -24,6 +25,7 @@ from app.services.frames import (
     read_frames,
     retrieve_frames,
     stream_frame,
+    without_codec,
 )
 
 router = APIRouter(tags=["WADO-RS"])
@@ -58,17 +60,39 @@ async def frames(request: Request) -> Response:
 
 
 async def answer_frames(
-    request: Request, archive: Archive, delivery: FrameDelivery, representations: Sequence[Representation]
+    request: Request,
+    archive: Archive,
+    delivery: FrameDelivery,
+    representations: Sequence[Representation],
+    *,
+    location: str = "",
 ) -> Response:
-    """The planned frames in the representation that was chosen for them."""
-    representation = representations[delivery.index]
+    """The planned frames in the representation that was chosen for them. What cannot be decoded comes as stored, if that is
+    acceptable too: 406 is for what has no acceptable form (PS3.18 8.7.8.1).
+
+    location  Content-Location of every part, where it is not the frame (10.4.3.3.5)
+    """
+    if delivery.conversion is None:
+        return await _answer(request, archive, delivery, representations[delivery.index], location)
+    try:
+        return await _answer(request, archive, delivery, representations[delivery.index], location)
+    except CodecError:
+        untouched = without_codec(delivery, alternatives_of(representations))
+        if untouched is None:
+            raise
+        return await _answer(request, archive, untouched, representations[untouched.index], location)
+
+
+async def _answer(
+    request: Request, archive: Archive, delivery: FrameDelivery, representation: Representation, location: str
+) -> Response:
     content_type = f"{representation.media_type}; transfer-syntax={delivery.transfer_syntax_uid}"
     base = f"{service_url(request)}{resource_path(delivery.location.ref)}/frames/"
     names = ",".join(map(str, delivery.numbers))
     modified = delivery.location.created_at
     if not representation.multipart:
         etag = strong_etag(delivery.location.digest[:32], names, delivery.transfer_syntax_uid)
-        headers = validators(etag, modified) | {"Content-Location": f"{base}{names}"}
+        headers = validators(etag, modified) | {"Content-Location": location or f"{base}{names}"}
         if answer := unchanged(request, etag, modified, headers):
             return answer
         size, open_range = await _single(archive, delivery)
@@ -77,7 +101,7 @@ async def answer_frames(
         )
 
     def part_of(number: int, size: int | None) -> Part:
-        return Part(content_type, f"{base}{number}", size)
+        return Part(content_type, location or f"{base}{number}", size)
 
     # Boundaries differ from answer to answer: a multipart message has no strong tag.
     headers = validators(None, modified)

@@ -46,7 +46,11 @@ _INSTANCE_TYPES = (
 _COLLECTION_TYPES = ('multipart/related; type="image/jpeg"', 'multipart/related; type="text/html"')
 PARAMETERS = [
     ACCEPT_PARAMETER,
-    parameter("annotation", "What to burn in: `patient`, `technique` or both, separated by commas (8.3.5.1.1)."),
+    parameter(
+        "annotation",
+        "What to burn in: `patient`, `technique` or both, separated by commas (8.3.5.1.1). Letters beyond ASCII are boxes, "
+        "which a Warning header says.",
+    ),
     parameter(
         "quality",
         "From 1 to 100, the best, for media types that lose something (8.3.5.1.2).",
@@ -119,7 +123,8 @@ async def rendered_collection(request: Request) -> Response:
     query = parse_rendering_parameters(request.query_params.multi_items())
     _refuse_unusable(request)
     version = await metadata_version(archive, ref)
-    asked = "\n".join((accept_of(request) or "", repr(request.query_params.multi_items())))
+    charsets = ",".join(request.headers.getlist("accept-charset"))
+    asked = "\n".join((accept_of(request) or "", charsets, repr(request.query_params.multi_items())))
     etag = weak_etag(version.tag, hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()[:16])
     headers = with_warnings(request, validators(etag, version.modified), query)
     headers["Vary"] = "Accept, Accept-Charset"

@@ -6,7 +6,7 @@ from datetime import datetime
 from fastapi import Request
 from starlette.responses import Response
 
-from app.api.caching import unchanged, validators
+from app.api.caching import shown_only, unchanged, validators
 from app.api.dependencies import door_of, service_url
 from app.api.multipart import Part, multipart_of_streams
 from app.api.ranges import ranged_response
@@ -17,21 +17,13 @@ from app.dicomweb.charsets import CharacterSet, negotiate_charset
 from app.dicomweb.conditional import ETag, strong_etag, weak_etag
 from app.dicomweb.negotiation import Representation
 from app.dicomweb.rendering_parameters import RenderingQuery, check_icc_profile, without_unused
-from app.dicomweb.warning_headers import unsupported_annotations, warning_headers
+from app.dicomweb.warning_headers import ILLEGIBLE_ANNOTATION, unsupported_annotations, warning_headers
 from app.errors import NotAcceptable
 from app.services.renderables import FrameTarget, Renderable
 from app.services.rendered_documents import StoredStream, find_stream, read_stream, render_text
-from app.services.rendering import render_animation, render_image, render_images, rendering_key
+from app.services.rendering import is_illegible, render_animation, render_image, render_images, rendering_key
 
 Parts = AsyncIterator[tuple[Part, AsyncIterator[bytes]]]
-
-# What a stranger stored is shown and nothing more: no scripts, no requests, no forms, and no guessing of other types.
-# Documents that viewers of the browser open (PDF) cannot be in a sandbox.
-_SHOWN_ONLY = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
-    "X-Content-Type-Options": "nosniff",
-}
-_AS_IT_IS = {"X-Content-Type-Options": "nosniff"}
 
 
 async def answer_image(request: Request, target: FrameTarget, media_type: str, query: RenderingQuery) -> Response:
@@ -40,7 +32,7 @@ async def answer_image(request: Request, target: FrameTarget, media_type: str, q
     check_icc_profile(parameters, media_type)
     etag = strong_etag(rendering_key([target], parameters, media_type))
     modified = modified_of([target])
-    headers = _headers(request, etag, modified, query) | {"Content-Location": location_of(request, target)}
+    headers = await _image_headers(request, etag, [target], query) | {"Content-Location": location_of(request, target)}
     if answer := unchanged(request, etag, modified, headers):
         return answer
     body = await render_image(door_of(request).archive, target, parameters, media_type)
@@ -56,7 +48,7 @@ async def answer_images(
     # Boundaries differ from answer to answer: the tag is of what is in the parts.
     etag = weak_etag(rendering_key(targets, parameters, media_type))
     modified = modified_of(targets)
-    headers = _headers(request, etag, modified, query)
+    headers = await _image_headers(request, etag, targets, query)
     if answer := unchanged(request, etag, modified, headers):
         return answer
     return await multipart_answer(image_parts(request, targets, media_type, query), headers)
@@ -70,7 +62,7 @@ async def answer_animation(
     check_icc_profile(parameters, media_type)
     etag = strong_etag(rendering_key(targets, parameters, media_type))
     modified = modified_of(targets)
-    headers = _headers(request, etag, modified, query)
+    headers = await _image_headers(request, etag, targets, query)
     headers["Content-Location"] = f"{service_url(request)}{resource_path(targets[0].image.ref)}"
     if answer := unchanged(request, etag, modified, headers):
         return answer
@@ -91,7 +83,7 @@ async def answer_text(
     modified = renderable.location.created_at
     headers = _headers(request, etag, modified, query) | {"Vary": "Accept, Accept-Charset"}
     if not representation.multipart:
-        headers |= {"Content-Location": _source(request, renderable), **_SHOWN_ONLY}
+        headers |= {"Content-Location": _source(request, renderable), **shown_only(representation.media_type)}
     if answer := unchanged(request, etag, modified, headers):
         return answer
     if representation.multipart:
@@ -114,7 +106,7 @@ async def answer_stream(
         headers = _headers(request, weak_etag(etag.opaque), modified, query)
         return await multipart_answer(stream_parts(request, renderable, representations), headers)
     headers = _headers(request, etag, modified, query) | {"Content-Location": _source(request, renderable)}
-    headers |= _SHOWN_ONLY if stream.media_type == "text/xml" else _AS_IT_IS
+    headers |= shown_only(stream.media_type)
     if answer := unchanged(request, etag, modified, headers):
         return answer
     return await ranged_response(
@@ -135,11 +127,8 @@ async def image_parts(
     archive = door_of(request).archive
     parameters = without_unused(query.parameters, lossy=media_type in LOSSY_MEDIA_TYPES)
     check_icc_profile(parameters, media_type)
-    bodies = render_images(archive, targets, parameters, media_type)
-    position = 0
-    async for body in bodies:
-        yield Part(media_type, location_of(request, targets[position]), len(body)), once(body)
-        position += 1
+    async for target, body in render_images(archive, targets, parameters, media_type):
+        yield Part(media_type, location_of(request, target), len(body)), once(body)
 
 
 async def text_parts(request: Request, renderable: Renderable, representation: Representation) -> Parts:
@@ -197,12 +186,25 @@ def modified_of(targets: Sequence[FrameTarget]) -> datetime:
     )
 
 
-def with_warnings(request: Request, headers: dict[str, str], query: RenderingQuery) -> dict[str, str]:
-    """Words of the annotation parameter that are ignored are named (PS3.18 8.3.5.1.1)."""
+def with_warnings(
+    request: Request, headers: dict[str, str], query: RenderingQuery, more: Sequence[str] = ()
+) -> dict[str, str]:
+    """Words of the annotation parameter that are ignored are named (PS3.18 8.3.5.1.1), and `more` that is to be said."""
+    texts = list(more)
     if query.unsupported_annotations:
-        texts = [unsupported_annotations(query.unsupported_annotations)]
+        texts.append(unsupported_annotations(query.unsupported_annotations))
+    if texts:
         headers["Warning"] = ", ".join(warning_headers(service_url(request), texts))
     return headers
+
+
+async def _image_headers(
+    request: Request, etag: ETag, targets: Sequence[FrameTarget], query: RenderingQuery
+) -> dict[str, str]:
+    """Of one or more images of one patient."""
+    headers = validators(etag, modified_of(targets))
+    illegible = await is_illegible(door_of(request).archive, targets[0], query.parameters)
+    return with_warnings(request, headers, query, [ILLEGIBLE_ANNOTATION] if illegible else [])
 
 
 def _headers(request: Request, etag: ETag, modified: datetime, query: RenderingQuery) -> dict[str, str]:

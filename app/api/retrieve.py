@@ -1,6 +1,6 @@
 """WADO-RS Retrieve of whole studies, series and instances (PS3.18 10.4.1.1.1)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.bulkdata import answer_bulkdata
-from app.api.caching import unchanged, validators
+from app.api.bulkdata_collections import answer_bulkdata
+from app.api.caching import NO_GUESSING, unchanged, validators
 from app.api.connected import WhileConnected
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, reference_in, service_url
 from app.api.multipart import Part, Stream, multipart_of_known, multipart_of_streams
@@ -22,9 +22,18 @@ from app.dicom.references import InstanceRef, Reference, resource_path
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Resource, negotiate
 from app.dicomweb.resources import ZIP
+from app.errors import CodecError
 from app.services.archive import Archive
 from app.services.prepared_instances import prepare_instance
-from app.services.retrieve import InstanceDelivery, open_instance, open_instances, open_stored, retrieve_instances
+from app.services.retrieve import (
+    InstanceDelivery,
+    open_instance,
+    open_instances,
+    open_stored,
+    retrieve_instances,
+    without_codec,
+)
+from app.services.syntaxes import Alternative
 from app.services.zip_stream import zip_stream
 
 router = APIRouter(tags=["WADO-RS"])
@@ -53,10 +62,35 @@ async def retrieve(request: Request) -> Response:
         # 10.4.4: octet-stream and image types on these resources mean their bulkdata.
         return await answer_bulkdata(request, ref, representations)
     files = [one for one in representations if one.media_type == "application/dicom"]
-    index, deliveries = await retrieve_instances(door.archive, ref, alternatives_of(files))
-    if files[index].multipart:
-        return await _multipart(request, door.archive, deliveries)
-    return await answer_instance(request, door.archive, deliveries[0])
+    alternatives = alternatives_of(files)
+    index, deliveries = await retrieve_instances(door.archive, ref, alternatives)
+    if len(deliveries) > 1:
+        return await _multipart(request, door.archive, deliveries, alternatives)
+
+    async def answer(index: int, delivery: InstanceDelivery) -> Response:
+        if files[index].multipart:
+            return await _multipart(request, door.archive, [delivery], [])
+        return await answer_instance(request, door.archive, delivery)
+
+    return await or_as_stored(answer, index, deliveries[0], alternatives)
+
+
+async def or_as_stored(
+    answer: Callable[[int, InstanceDelivery], Awaitable[Response]],
+    index: int,
+    delivery: InstanceDelivery,
+    alternatives: Sequence[Alternative],
+) -> Response:
+    """The answer with an instance by the alternative that was chosen for it or, where its pixels cannot be decoded, by one that
+    takes them as they are stored: 406 is for what has no acceptable form (PS3.18 8.7.3.4, 8.7.8.1).
+    """
+    try:
+        return await answer(index, delivery)
+    except CodecError:
+        untouched = without_codec(delivery, alternatives)
+        if untouched is None:
+            raise
+        return await answer(*untouched)
 
 
 async def _zip(request: Request, archive: Archive, ref: Reference) -> Response:
@@ -114,7 +148,9 @@ async def answer_instance(request: Request, archive: Archive, delivery: Instance
     return StreamingBody(await primed(body), _content_type(delivery), length=length, headers=headers)
 
 
-async def _multipart(request: Request, archive: Archive, deliveries: Sequence[InstanceDelivery]) -> StreamingBody:
+async def _multipart(
+    request: Request, archive: Archive, deliveries: Sequence[InstanceDelivery], alternatives: Sequence[Alternative]
+) -> StreamingBody:
     """Each instance as a part. What is wrong with the first is said with a status."""
     url = service_url(request)
 
@@ -128,10 +164,10 @@ async def _multipart(request: Request, archive: Archive, deliveries: Sequence[In
             if not isinstance(first, list):
                 first = await primed(first)
         parts = [part_of(delivery, delivery.location.size) for delivery in deliveries]
-        answer = multipart_of_known(parts, first, files, "application/dicom", {"Vary": "Accept"})
+        answer = multipart_of_known(parts, first, files, "application/dicom", {"Vary": "Accept", **NO_GUESSING})
         answer.body_iterator = WhileConnected(request, answer.body_iterator, files)
         return answer
-    opened = open_instances(archive, deliveries)
+    opened = open_instances(archive, deliveries, alternatives)
     async with _closed_on_failure(opened):
         delivery, length, stream = await anext(opened)
         first_part = part_of(delivery, length), stream if isinstance(stream, FileSlice) else await primed(stream)
@@ -141,7 +177,7 @@ async def _multipart(request: Request, archive: Archive, deliveries: Sequence[In
         async for delivery, length, stream in opened:
             yield part_of(delivery, length), stream
 
-    answer = multipart_of_streams(all_parts(), "application/dicom", {"Vary": "Accept"})
+    answer = multipart_of_streams(all_parts(), "application/dicom", {"Vary": "Accept", **NO_GUESSING})
     answer.body_iterator = WhileConnected(request, answer.body_iterator, opened)
     return answer
 

@@ -6,10 +6,10 @@ from starlette.responses import Response
 from app.api.dependencies import accept_of, alternatives_of, door_of
 from app.api.openapi import describe, parameter
 from app.api.rendered_bodies import answer_animation, answer_image, answer_stream, answer_text
-from app.api.retrieve import answer_instance
-from app.dicom.rendering import ANIMATION_MEDIA_TYPES, Category
+from app.api.retrieve import answer_instance, or_as_stored
+from app.dicom.rendering import ANIMATION_MEDIA_TYPES, Category, encapsulated_document
 from app.dicomweb.negotiation import Representation, Resource, negotiate
-from app.dicomweb.resources import DICOM
+from app.dicomweb.resources import DICOM, RENDERED_TYPES
 from app.dicomweb.wado_uri import UriQuery, parse_uri_query
 from app.errors import InvalidParameter, NotAcceptable, NotFound
 from app.services.archive import Archive
@@ -20,7 +20,7 @@ from app.services.renderables import (
     find_renderable,
     open_presentation_state,
 )
-from app.services.retrieve import retrieve_instances
+from app.services.retrieve import InstanceDelivery, retrieve_instances
 from app.services.syntaxes import Alternative
 
 router = APIRouter(tags=["WADO-URI"])
@@ -69,9 +69,8 @@ async def wado_uri(request: Request) -> Response:
         # Silence would hand out the patient's name to somebody who asked not to get it.
         raise NotAcceptable("anonymize=yes is not supported: nothing is given out in place of it (PS3.18 9.4.2.3)")
     renderable = await find_renderable(archive, query.ref)
-    resource = _RESOURCE_OF.get(renderable.category, Resource.URI_OTHER)
     representations = negotiate(
-        Resource.URI_OTHER if query.names_dicom else resource,
+        Resource.URI_OTHER if query.names_dicom else _resource(renderable),
         accept_of(request),
         query.content_type,
         strict=door_of(request).strict_accept and query.content_type is None,
@@ -87,6 +86,15 @@ async def wado_uri(request: Request) -> Response:
     return await _image(request, archive, query, renderable, representations[0].media_type)
 
 
+def _resource(renderable: Renderable) -> Resource:
+    """Models for printing are documents, but not of a kind that is rendered: they come as they are (Table 9.3-1)."""
+    if renderable.category is Category.DOCUMENT:
+        document = encapsulated_document(renderable.attributes or {})
+        if document is None or document.media_type not in RENDERED_TYPES:
+            return Resource.URI_OTHER
+    return _RESOURCE_OF.get(renderable.category, Resource.URI_OTHER)
+
+
 async def _dicom(
     request: Request, archive: Archive, query: UriQuery, representations: tuple[Representation, ...]
 ) -> Response:
@@ -96,8 +104,12 @@ async def _dicom(
         alternatives = alternatives_of([one for one in representations if one.media_type == DICOM])
     else:
         alternatives = [Alternative((query.transfer_syntax,), allows_loss=True)]
-    _, (delivery,) = await retrieve_instances(archive, query.ref, alternatives)
-    return await answer_instance(request, archive, delivery)
+    index, (delivery,) = await retrieve_instances(archive, query.ref, alternatives)
+
+    async def answer(_index: int, delivery: InstanceDelivery) -> Response:
+        return await answer_instance(request, archive, delivery)
+
+    return await or_as_stored(answer, index, delivery, alternatives)
 
 
 async def _image(request: Request, archive: Archive, query: UriQuery, image: Renderable, media_type: str) -> Response:

@@ -9,8 +9,8 @@ from app.errors import NotFound
 
 
 def pack_bulkdata(items: Iterable[BulkdataItem]) -> bytes:
-    """b"" for none, else a JSON array of [path, vr, offset, length]."""
-    rows = [(item.path, item.vr, item.offset, item.length) for item in items]
+    """b"" for none, else a JSON array of [path, vr, offset, length], and coding where there is one."""
+    rows = [(item.path, item.vr, item.offset, item.length, *((item.coding,) if item.coding else ())) for item in items]
     return orjson.dumps(rows) if rows else b""
 
 

@@ -29,7 +29,7 @@ from app.dicom.element_heads import (
     inner_encoding,
 )
 from app.dicom.fragments import Fragments, walk_fragments
-from app.dicom.instance import BulkdataItem, PixelData
+from app.dicom.instance import FRAGMENT, FRAGMENTS, BulkdataItem, PixelData
 from app.dicom.json_model import BULKDATA_VRS, Element, bulkdata_uri, first_value, in_tag_order, unsign_first
 from app.dicom.parse_limits import ParseLimits
 from app.dicom.vr_lookup import LUT_DESCRIPTORS, US_OR_OW, US_OR_SS, is_private, vr_of_unknown
@@ -350,12 +350,13 @@ class DataSetReader:
         """A value beyond the threshold, or one of undefined length."""
         path, vr = place.prefix + head.key, head.vr
         if length == UNDEFINED:
-            return self._read_encapsulated(head, value, place, dataset)
+            return self._read_encapsulated(path, head, value, place, dataset)
         stop = value + length
         if stop > place.end:
             raise self._cut(stop)
-        if vr in BULKDATA_VRS:
-            self.bulkdata.append(BulkdataItem(path, vr, value, length))
+        coding = place.coding_of(vr)
+        if vr in BULKDATA_VRS and not (coding and length <= self.limits.text_threshold):
+            self.bulkdata.append(BulkdataItem(path, vr, value, length, coding))
             dataset[head.key] = {"vr": vr, "BulkDataURI": bulkdata_uri(path)}
             self._bulk_bytes += length
             return stop
@@ -363,17 +364,16 @@ class DataSetReader:
         dataset[head.key] = head.emit(self.data[value:stop].tobytes(), place.encodings)
         return stop
 
-    def _read_encapsulated(self, head: Head, value: int, place: Place, dataset: dict[str, Any]) -> int:
+    def _read_encapsulated(self, path: str, head: Head, value: int, place: Place, dataset: dict[str, Any]) -> int:
         """Fragments elsewhere than in the top-level pixel data: icons, vendors' private images."""
         if head.vr not in ("OB", "OW") or place.encoding.big_endian:
             raise Odd(f"{head.key} of undefined length")
-        path = place.prefix + head.key
         fragments = walk_fragments(self.data, value, place.end)
         self._bulk_bytes += fragments.end - value
-        offset, length = value, fragments.stop - value
+        offset, length, coding = value, fragments.stop - value, FRAGMENTS
         if len(fragments) == 1:
-            offset, length = fragments.offsets[0], fragments.lengths[0]  # one frame: its bare codestream
-        self.bulkdata.append(BulkdataItem(path, head.vr, offset, length))
+            offset, length, coding = fragments.offsets[0], fragments.lengths[0], FRAGMENT
+        self.bulkdata.append(BulkdataItem(path, head.vr, offset, length, coding))
         dataset[head.key] = {"vr": head.vr, "BulkDataURI": bulkdata_uri(path)}
         return fragments.end
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from app.dicom.file_meta import says_vr
-from app.dicom.json_model import EMITTERS, EMITTERS_BIG_ENDIAN, Emitter, remembering
+from app.dicom.json_model import EMITTERS, EMITTERS_BIG_ENDIAN, LONG_TEXT_VRS, Emitter, remembering
 from app.dicom.vr_lookup import (
     LONG_VRS,
     LUT_DESCRIPTORS,
@@ -159,3 +159,7 @@ class Place:
         self.delimited = delimited
         self.ended = False
         self.highest = ""
+
+    def coding_of(self, vr: str) -> str:
+        """Of a long text as bulkdata, see BulkdataItem; "" for other values."""
+        return ",".join(self.encodings) if vr in LONG_TEXT_VRS else ""

@@ -14,6 +14,10 @@ INSTANCE_URL_MARK = b"\x01"
 DicomJson = Mapping[str, Any]  # one data set in the DICOM JSON Model (PS3.18 Annex F): {"00100010": {"vr": "PN", ...}}
 
 
+FRAGMENT = "fragment"  # the only one: a bare codestream
+FRAGMENTS = "fragments"  # with offset table and item headers, without the delimiter (PS3.5 A.4)
+
+
 @dataclass(frozen=True, slots=True)
 class BulkdataItem:
     """A value that the metadata names by URI instead of holding it.
@@ -22,12 +26,15 @@ class BulkdataItem:
     offset  of the first byte of the value, from the start of the file; in Deflated Explicit VR LE, from the start of
             the inflated data set
     length  in bytes, padding included; -1 for encapsulated pixel data (then the frame index says where)
+    coding  "" = the bytes are the value; of a text its codecs (app.dicom.character_sets), joined by commas; FRAGMENT or
+            FRAGMENTS for compressed data elsewhere than in the top-level pixel data, such as icons
     """
 
     path: str
     vr: str
     offset: int
     length: int
+    coding: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ Emitter = Callable[[bytes, Sequence[str]], Element]
 BULKDATA_VRS = frozenset(
     ("DS", "FL", "FD", "IS", "LT", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "ST", "SV", "UC", "UL", "UN", "US", "UT", "UV")
 )  # fmt: skip
+# Of those, the ones whose bytes depend on the character set.
+LONG_TEXT_VRS = frozenset(("LT", "ST", "UC", "UT"))
 BINARY_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 # Bytes that a byte order applies to (PS3.5 section 7.3).
 WORD_SIZES = {

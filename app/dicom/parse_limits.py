@@ -11,6 +11,7 @@ class ParseLimits:
     max_header_bytes      of all that is not bulkdata
     max_fallback_bytes    of the same, in a file that only the slow reader can follow
     bulkdata_threshold    longer values become bulkdata, where their VR allows it
+    text_threshold        the same for texts where it is larger: what is found by searching must stand in the metadata
     """
 
     max_depth: int = 64
@@ -19,3 +20,4 @@ class ParseLimits:
     max_header_bytes: int = 1 << 29
     max_fallback_bytes: int = 1 << 22
     bulkdata_threshold: int = 1024
+    text_threshold: int = 65_536  # LT and ST have at most 10,240 characters (PS3.5 6.2)

@@ -1,4 +1,4 @@
-"""`Warning: 299` headers (PS3.18 8.3.4, RFC 7234 5.5). The texts are those of the Standard, letter for letter."""
+"""`Warning: 299` headers (PS3.18 8.3.4, RFC 7234 5.5). The Standard's texts are given letter for letter."""
 
 import re
 from collections.abc import Iterable
@@ -13,6 +13,9 @@ EMPTY_VALUE_MATCHING_NOT_SUPPORTED = (
 MULTIPLE_VALUE_MATCHING_NOT_SUPPORTED = (
     "The multiplevaluematching parameter is not supported. Multiple Value Matching has not been performed."  # 8.3.4.6
 )
+
+# Ours: 8.3.5.1.1 does not say what becomes of characters that cannot be drawn.
+ILLEGIBLE_ANNOTATION = "Characters of the annotation cannot be drawn. They are shown as boxes."
 
 MAX_TEXT = 500
 _UNPRINTABLE = re.compile(r"[^ -~]+")

@@ -13,7 +13,7 @@ from app.dicom.native_pixels import BitConcatenator, swap_bytes
 from app.dicom.transcode import plan_explicit_vr_little_endian
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from app.services.archive import Archive
-from app.services.frames import deliver_frames, read_frames
+from app.services.frames import GROUP_BYTES, deliver_frames, read_frames
 
 
 async def plan_explicit_instance(archive: Archive, location: InstanceLocation) -> ConversionPlan:
@@ -49,12 +49,12 @@ async def read_head_and_tail(
 
 async def execute_plan(archive: Archive, location: InstanceLocation, plan: ConversionPlan) -> AsyncIterator[bytes]:
     """The bytes of the result. Raises BlobNotFound, CodecError, Unavailable."""
-    frames, waiting = None, b""
+    frames, waiting = None, list[bytes]()
     for segment in plan.segments:
         if isinstance(segment, DecodedFrames) and segment.count:
-            # Pixels that cannot be decoded are found out before anything is sent, at least of the first frame.
+            # Pixels that cannot be decoded are found out before anything is sent, at least those of the first frames.
             frames = _decoded(archive, location, segment.count)
-            waiting = await anext(frames)
+            waiting = await _first_of(frames)
     for segment in plan.segments:
         if isinstance(segment, Literal):
             yield segment.data
@@ -63,11 +63,24 @@ async def execute_plan(archive: Archive, location: InstanceLocation, plan: Conve
                 yield chunk
         elif isinstance(segment, DecodedFrames) and frames is not None:
             joined = BitConcatenator() if segment.is_bit_packed else None
-            yield joined.add(waiting, segment.frame_bits) if joined else waiting
+            for frame in waiting:
+                yield joined.add(frame, segment.frame_bits) if joined else frame
+            waiting.clear()
             async for frame in frames:
                 yield joined.add(frame, segment.frame_bits) if joined else frame
             if joined:
                 yield joined.end()
+
+
+async def _first_of(frames: AsyncIterator[bytes]) -> list[bytes]:
+    """As many as are held at once anyway. Raises CodecError, Unavailable."""
+    held, size = list[bytes](), 0
+    async for frame in frames:
+        held.append(frame)
+        size += len(frame)
+        if size >= GROUP_BYTES:
+            break
+    return held
 
 
 async def read_segment(archive: Archive, location: InstanceLocation, segment: Copy | Swap) -> AsyncIterator[bytes]:

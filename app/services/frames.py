@@ -18,7 +18,7 @@ from app.dicom.transfer_syntaxes import AS_STORED, TransferSyntax, transfer_synt
 from app.errors import CodecError, NotAcceptable, NotFound, UnsupportedTransferSyntax
 from app.services.archive import Archive
 from app.services.inflating import open_data_set, read_range
-from app.services.syntaxes import Alternative, Stored, choose, refusal
+from app.services.syntaxes import Alternative, Stored, choose, choose_untouched, refusal
 from app.services.transcoding import ConvertedFrames, check_limits
 
 GROUP_BYTES = 8 * 1024 * 1024  # frames read together; bounds the memory of a request for many
@@ -66,12 +66,29 @@ def plan_frames(
     alternatives: Sequence[Alternative],
 ) -> FrameDelivery:
     """The same once the frames are located. Raises NotAcceptable."""
+    index, target = choose_syntax(location, alternatives)
+    return deliver_frames(location, runs, numbers, target, index)
+
+
+def choose_syntax(location: InstanceLocation, alternatives: Sequence[Alternative]) -> tuple[int, str]:
+    """The alternative that frames come by, and their transfer syntax. Raises NotAcceptable."""
     stored = Stored(location.transfer_syntax_uid, location.layout, only_frames=True)
     chosen = choose([stored], alternatives)
     if chosen is None:
         raise NotAcceptable(_why_not(stored, alternatives))
     index, (target,) = chosen
-    return deliver_frames(location, runs, numbers, target, index)
+    return index, target
+
+
+def without_codec(delivery: FrameDelivery, alternatives: Sequence[Alternative]) -> FrameDelivery | None:
+    """The same frames by the first alternative for which nothing is decoded or encoded; None where there is none."""
+    location = delivery.location
+    stored = Stored(location.transfer_syntax_uid, location.layout, only_frames=True)
+    chosen = None if delivery.conversion is None else choose_untouched(stored, alternatives)
+    if chosen is None:
+        return None
+    index, target = chosen
+    return deliver_frames(location, delivery.runs, delivery.numbers, target, index)
 
 
 def deliver_frames(
@@ -132,6 +149,30 @@ async def read_frames(archive: Archive, delivery: FrameDelivery, *, keep: bool =
         sources = await _native_or_stored(archive, delivery, missing) if missing else []
         async for frame in converted.convert(numbers, found, sources):
             yield frame
+
+
+async def first_read(
+    archive: Archive, delivery: FrameDelivery, alternatives: Sequence[Alternative]
+) -> tuple[FrameDelivery, AsyncIterator[bytes]]:
+    """Frames of which the first is there, as planned or, where a codec cannot make it, `without_codec`.
+
+    Raises BlobNotFound, CodecError, Unavailable.
+    """
+    frames = read_frames(archive, delivery)
+    try:
+        first = await anext(frames)
+    except CodecError:
+        untouched = without_codec(delivery, alternatives)
+        if untouched is None:
+            raise
+        return untouched, read_frames(archive, untouched)
+
+    async def all_frames() -> AsyncIterator[bytes]:
+        yield first
+        async for frame in frames:
+            yield frame
+
+    return delivery, all_frames()
 
 
 async def read_few_frames(archive: Archive, delivery: FrameDelivery) -> list[bytes] | None:

@@ -21,7 +21,7 @@ from app.dicom.references import InstanceRef, is_uid
 from app.dicom.rendering import Category, category_of, needed_bulkdata
 from app.errors import CodecError, NotAcceptable, NotFound
 from app.services.archive import Archive
-from app.services.bulkdata import list_bulkdata, read_bulkdata
+from app.services.bulkdata import list_bulkdata, open_bulkdata, read_bulkdata
 
 if TYPE_CHECKING:
     from app.dicom.rendering import PresentationState
@@ -112,7 +112,8 @@ async def read_values(archive: Archive, ref: InstanceRef, paths: Sequence[str]) 
         left -= delivery.item.length
         if left < 0:
             raise CodecError(f"palettes, overlays or texts of more than {MAX_VALUE_BYTES} bytes are not rendered")
-        values[delivery.item.path] = b"".join([chunk async for chunk in read_bulkdata(archive, delivery)])
+        value = await open_bulkdata(archive, delivery)
+        values[delivery.item.path] = b"".join([chunk async for chunk in read_bulkdata(archive, value)])
     return values
 
 

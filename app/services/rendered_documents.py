@@ -15,7 +15,7 @@ from app.dicom.rendering import encapsulated_document, sr_bulkdata, sr_to_html, 
 from app.dicom.xml_model import to_native_xml
 from app.errors import NotAcceptable, TooLarge
 from app.services.archive import Archive
-from app.services.bulkdata import BulkdataDelivery, read_bulkdata, retrieve_bulkdata
+from app.services.bulkdata import BulkdataValue, open_bulkdata, read_bulkdata, read_runs, retrieve_bulkdata
 from app.services.metadata import retrieve_metadata
 from app.services.renderables import Renderable, read_values, with_attributes
 
@@ -35,7 +35,7 @@ class StoredStream:
     size: int
     location: InstanceLocation
     runs: tuple[tuple[int, int], ...] = ()
-    value: BulkdataDelivery | None = None
+    value: BulkdataValue | None = None
     inline: bytes = b""
 
 
@@ -76,10 +76,11 @@ async def find_stream(archive: Archive, renderable: Renderable) -> StoredStream:
         raise NotAcceptable("this instance holds no document")
     element = attributes[document.path]
     if "BulkDataURI" in element:
-        value = await retrieve_bulkdata(archive, renderable.ref, document.path)
-        size = max(0, value.item.length)
+        delivery = await retrieve_bulkdata(archive, renderable.ref, document.path)
+        value = await open_bulkdata(archive, delivery)
+        size = max(0, value.size)
         size = size if document.length is None else min(size, document.length)
-        return StoredStream(document.media_type, size, value.location, value=value)
+        return StoredStream(document.media_type, size, delivery.location, value=value)
     try:
         inline = base64.b64decode(element.get("InlineBinary", ""))[: document.length]
     except (binascii.Error, ValueError, TypeError):
@@ -96,15 +97,8 @@ async def read_stream(archive: Archive, stream: StoredStream, offset: int, lengt
     if stream.inline:
         yield stream.inline[offset : offset + length]
         return
-    for start, size in stream.runs:
-        if offset < size and length > 0:
-            count = min(size - offset, length)
-            async for chunk in archive.blobs.open(stream.location.blob_key, start + offset, count):
-                yield chunk
-            length -= count
-            offset = 0
-        else:
-            offset -= min(size, offset)
+    async for chunk in read_runs(archive.blobs, stream.location.blob_key, stream.runs, offset, length):
+        yield chunk
 
 
 def _html(attributes: DicomJson, values: dict[str, bytes], charset: str) -> str:

@@ -24,6 +24,7 @@ from app.dicom.rendering import (
     Viewport,
     needed_bulkdata,
 )
+from app.dicom.rendering.attribute_reader import AttributeReader
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from app.errors import CodecError
 from app.services.archive import Archive
@@ -65,6 +66,17 @@ def rendering_key(targets: Sequence[FrameTarget], parameters: RenderingParameter
     return hashlib.sha256("\n".join(text).encode()).hexdigest()[:32]
 
 
+async def is_illegible(archive: Archive, target: FrameTarget, parameters: RenderingParameters) -> bool:
+    """Whether the font lacks characters of what is to be burned in. Raises NotFound, Unavailable."""
+    if not parameters.annotation:
+        return False
+    attributes = (await with_attributes(archive, target.image)).attributes or {}
+    # In a thread: the first one brings the libraries that draw.
+    return await asyncio.to_thread(
+        lambda: rendering.is_illegible(AttributeReader(attributes), target.frame_number, parameters.annotation)
+    )
+
+
 async def render_image(
     archive: Archive, target: FrameTarget, parameters: RenderingParameters, media_type: str
 ) -> bytes:
@@ -89,24 +101,42 @@ async def render_image(
 
 async def render_images(
     archive: Archive, targets: Sequence[FrameTarget], parameters: RenderingParameters, media_type: str
-) -> AsyncIterator[bytes]:
-    """Images in their order; the next ones are made while one is sent. Raises as `render_image`."""
-    ahead: deque[asyncio.Task[bytes]] = deque()
+) -> AsyncIterator[tuple[FrameTarget, bytes]]:
+    """Images in their order; the next ones are made while one is sent.
+
+    One whose pixels cannot be decoded is left out, as long as there are others. Raises as `render_image`.
+    """
+    ahead: deque[tuple[FrameTarget, asyncio.Task[bytes]]] = deque()
     image: Renderable | None = None
+    failures: list[CodecError] = []
+
+    async def first() -> tuple[FrameTarget, bytes] | None:
+        target, task = ahead.popleft()
+        try:
+            return target, await task
+        except CodecError as error:
+            failures.append(error)
+            return None
+        finally:
+            task.cancel()
+
     try:
         for target in targets:
             if image is None or image.location is not target.image.location:
                 image = await with_attributes(archive, target.image)
             work = render_image(archive, replace(target, image=image), parameters, media_type)
-            ahead.append(asyncio.create_task(work))
-            if len(ahead) > _AHEAD:
-                yield await ahead.popleft()
+            ahead.append((target, asyncio.create_task(work)))
+            if len(ahead) > _AHEAD and (made := await first()):
+                yield made
         while ahead:
-            yield await ahead.popleft()
+            if made := await first():
+                yield made
+        if failures and len(failures) == len(targets):
+            raise failures[0]
     finally:
-        for task in ahead:
+        for _, task in ahead:
             task.cancel()
-        await asyncio.gather(*ahead, return_exceptions=True)
+        await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
 
 
 async def render_animation(
@@ -114,7 +144,7 @@ async def render_animation(
 ) -> AsyncIterator[bytes]:
     """The frames of one image as a file that plays, piece by piece; no more than one frame is held at a time.
 
-    Raises as `render_image`.
+    One that cannot be decoded is left out, as long as there are others. Raises as `render_image`.
     """
     loop = asyncio.get_running_loop()
     image = await with_attributes(archive, targets[0].image)
@@ -125,8 +155,16 @@ async def render_animation(
             return (await archive.codec_threads.run(prepared)).pixels
 
     def frames() -> "Iterator[NDArray[np.uint8]]":
+        failures: list[CodecError] = []
         for target in targets:
-            yield asyncio.run_coroutine_threadsafe(display(target), loop).result()
+            try:
+                pixels = asyncio.run_coroutine_threadsafe(display(target), loop).result()
+            except CodecError as error:
+                failures.append(error)
+                continue
+            yield pixels
+        if failures and len(failures) == len(targets):
+            raise failures[0]
 
     def encoded() -> Iterator[bytes]:
         yield from rendering.encode_animation(frames(), media_type, rendering.frame_time(image.attributes or {}))

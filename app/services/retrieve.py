@@ -13,11 +13,11 @@ from app.db.locate import InstanceLocation, locate_instances
 from app.dicom.layout import InstanceLayout
 from app.dicom.references import Reference
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
-from app.errors import NotAcceptable
+from app.errors import CodecError, NotAcceptable
 from app.services.archive import Archive
 from app.services.explicit_instances import execute_plan, plan_explicit_instance
 from app.services.prepared_instances import prepare_instance
-from app.services.syntaxes import Alternative, Stored, choose, refusal
+from app.services.syntaxes import Alternative, Stored, choose, choose_untouched, refusal
 
 HELD_BYTES = 16 * 1024 * 1024  # of a header that is rewritten, while its receiver takes as long as it likes
 
@@ -80,6 +80,16 @@ def _why_not(locations: Sequence[InstanceLocation], alternatives: Sequence[Alter
     return f"{text}: {reason}" if reason else text
 
 
+def without_codec(
+    delivery: InstanceDelivery, alternatives: Sequence[Alternative]
+) -> tuple[int, InstanceDelivery] | None:
+    """An instance by the first alternative for which its pixels are neither decoded nor encoded; None where there is none."""
+    chosen = choose_untouched(_stored(delivery.location), alternatives)
+    if chosen is None or chosen[1] == delivery.transfer_syntax_uid:
+        return None
+    return chosen[0], delivery._replace(transfer_syntax_uid=chosen[1])
+
+
 async def open_instance(archive: Archive, delivery: InstanceDelivery) -> tuple[int, Stream]:
     """Length in bytes and the bytes themselves, or the parts of files that hold them.
 
@@ -101,11 +111,12 @@ def open_stored(archive: Archive, deliveries: Sequence[InstanceDelivery]) -> Ope
 
 
 async def open_instances(
-    archive: Archive, deliveries: Sequence[InstanceDelivery]
+    archive: Archive, deliveries: Sequence[InstanceDelivery], alternatives: Sequence[Alternative]
 ) -> AsyncGenerator[tuple[InstanceDelivery, int, Stream | FileSlice], None]:
     """As `open_instance` for each in turn; what goes out as stored is fetched ahead, or opened together, as the blob store does it.
 
-    Each is read to its end before the next is asked for. Must be closed. Raises what `open_instance` raises.
+    What a codec cannot make comes as stored, where one of the alternatives allows that. Each is read to its end before the next
+    is asked for. Must be closed. Raises what `open_instance` raises.
     """
     stored = open_stored(archive, [one for one in deliveries if one.as_stored])
     async with aclosing(_one_by_one(stored)) as streams:
@@ -113,7 +124,32 @@ async def open_instances(
             if delivery.as_stored:
                 yield delivery, delivery.location.size, await anext(streams)
             else:
-                yield delivery, *await open_instance(archive, delivery)
+                yield await _converted(archive, delivery, alternatives)
+
+
+async def _converted(
+    archive: Archive, delivery: InstanceDelivery, alternatives: Sequence[Alternative]
+) -> tuple[InstanceDelivery, int, Stream]:
+    """With its first piece read: only then it is known that its pixels can be decoded, those of the first frame at least."""
+    try:
+        length, stream = await open_instance(archive, delivery)
+        first = await anext(stream, b"")
+    except CodecError:
+        untouched = without_codec(delivery, alternatives)
+        if untouched is None:
+            raise
+        return untouched[1], *await open_instance(archive, untouched[1])
+
+    async def whole() -> AsyncIterator[bytes | FileSlice]:
+        try:
+            yield first
+            async for piece in stream:
+                yield piece
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+
+    return delivery, length, whole()
 
 
 async def _one_by_one(opened: Opened) -> AsyncGenerator[AsyncIterator[bytes] | FileSlice, None]:

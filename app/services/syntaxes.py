@@ -73,6 +73,19 @@ def _first_served(stored: Stored, alternatives: Sequence[Alternative]) -> tuple[
     return None
 
 
+def choose_untouched(stored: Stored, alternatives: Sequence[Alternative]) -> tuple[int, str] | None:
+    """The first alternative that takes the pixels as they are stored, and its syntax: what is left where a codec fails."""
+    uid = stored.transfer_syntax_uid
+    untouched = [uid, *([] if transfer_syntax(uid).encapsulated else [EXPLICIT_VR_LITTLE_ENDIAN])]
+    for index, alternative in enumerate(alternatives):
+        for target in untouched:
+            if target in alternative.transfer_syntaxes:
+                return index, target
+        if AS_STORED in alternative.transfer_syntaxes:
+            return index, wire_syntax(uid)
+    return None
+
+
 def deliverable(stored: Stored, alternative: Alternative) -> str | None:
     """The syntax to deliver an instance in; None when the alternative cannot be produced.
 

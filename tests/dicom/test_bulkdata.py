@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from app.dicom.bulkdata import find_bulkdata, pack_bulkdata, unpack_bulkdata
 from app.dicom.header import parse_instance
-from app.dicom.instance import BulkdataItem
+from app.dicom.instance import FRAGMENT, FRAGMENTS, BulkdataItem
 from app.errors import NotFound
 from tests.support.dicom_bytes import element, part10, sequence
 
@@ -16,6 +16,7 @@ items = st.builds(
     vr=st.sampled_from(["OB", "OW", "UN", "UT", "FD"]),
     offset=st.integers(0, 2**50),
     length=st.integers(-1, 2**50),
+    coding=st.sampled_from(["", "latin_1", "latin-1,iso2022_jp", FRAGMENT, FRAGMENTS]),
 )
 
 

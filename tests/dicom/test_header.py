@@ -285,19 +285,21 @@ class TestBulkdata:
             element(0x00081160, "IS", "\\".join(["12"] * 400))
             + element(0x00100020, "LO", "x" * 1100)
             + element(0x00104000, "LT", "y" * 1026)
+            + element(0x00189999, "UC", "z" * 65_536)
             + element(0x00281201, "OW", bytes(1024))
             + element(0x00281202, "OW", bytes(1026))
+            + element(0x0040A160, "UT", "z" * 65_538)
         )
         parsed = parse(START[EXPLICIT] + dataset)
         assert {key for key, one in json_of(parsed).items() if "BulkDataURI" in one} == {
             "00081160",
-            "00104000",
             "00281202",
+            "0040A160",
         }
         assert [(one.path, one.vr, one.length) for one in parsed.bulkdata] == [
             ("00081160", "IS", 1200),
-            ("00104000", "LT", 1026),
             ("00281202", "OW", 1026),
+            ("0040A160", "UT", 65_538),
         ]
         assert "InlineBinary" in json_of(parsed)["00281201"]
 

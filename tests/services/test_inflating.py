@@ -8,7 +8,7 @@ import pytest
 from app.dicom.transfer_syntaxes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from app.services import inflating, retrieve
 from app.services.archive import Archive
-from app.services.bulkdata import list_bulkdata, read_bulkdata
+from app.services.bulkdata import list_bulkdata, open_bulkdata, read_bulkdata
 from app.services.frames import read_frames, retrieve_frames
 from app.services.retrieve import open_instance, retrieve_instances
 from app.services.store_results import StoredInstance
@@ -44,10 +44,11 @@ async def test_bulkdata_frames_and_instances(archive: Archive, inflated: list[in
     assert isinstance(stored, StoredInstance)
 
     (delivery,) = await list_bulkdata(archive, stored.ref, pixel_data_only=True)
-    pieces = [piece async for piece in read_bulkdata(archive, delivery)]
+    value = await open_bulkdata(archive, delivery)
+    pieces = [piece async for piece in read_bulkdata(archive, value)]
     assert b"".join(pieces) == pixels
     assert max(map(len, pieces)) <= PIECE, "a slow client is not waited for with all of it in memory"
-    middle = [piece async for piece in read_bulkdata(archive, delivery, 1_000_001, 2_000_003)]
+    middle = [piece async for piece in read_bulkdata(archive, value, 1_000_001, 2_000_003)]
     assert b"".join(middle) == pixels[1_000_001:3_000_004]
 
     alternatives = [Alternative((EXPLICIT_VR_LITTLE_ENDIAN,))]

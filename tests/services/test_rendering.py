@@ -154,7 +154,7 @@ async def test_images_in_their_order(archive: Archive) -> None:
     values = np.arange(9, dtype="u1")[:, None, None] * 25 + np.zeros((9, 40, 40), "u1")
     image = await found(archive, rows=40, columns=40, frames=9, pixel_bytes=values.tobytes())
     targets = frames_of(image, (9, 1, 5, 5, 2, 3))
-    shown = [decoded(body)[0, 0] async for body in render_images(archive, targets, PLAIN, "image/png")]
+    shown = [decoded(body)[0, 0] async for _, body in render_images(archive, targets, PLAIN, "image/png")]
     assert shown == [200, 0, 100, 100, 25, 50]
     tasks = asyncio.all_tasks()
     with HeldThreads(2) as threads:
@@ -293,7 +293,7 @@ async def test_a_document_that_lies_about_its_length(archive: Archive) -> None:
 
 
 async def test_reports(archive: Archive) -> None:
-    tree = [{"ValueType": "TEXT", "TextValue": text} for text in ("kurz: Öl", "größer " * 1000)]
+    tree = [{"ValueType": "TEXT", "TextValue": text} for text in ("kurz: Öl", "größer " * 10_000)]
     report = await found(
         archive, rows=0, sop_class=SR, ValueType="CONTAINER", ContentSequence=tree, SpecificCharacterSet="ISO_IR 192"
     )

@@ -49,7 +49,7 @@ from app.dicom.rendering.thumbnail import representative_frame, thumbnail_viewpo
 
 if TYPE_CHECKING:
     from app.dicom.rendering.animation import encode_animation, frame_time
-    from app.dicom.rendering.annotation import annotate
+    from app.dicom.rendering.annotation import annotate, is_illegible
     from app.dicom.rendering.encode import encode_image
     from app.dicom.rendering.frames import render_frame
     from app.dicom.rendering.icc import apply_icc_profile
@@ -71,6 +71,7 @@ _LATER = {
     "encode_animation": "animation",
     "encode_image": "encode",
     "frame_time": "animation",
+    "is_illegible": "annotation",
     "plan_region": "region",
     "read_presentation_state": "presentation_state",
     "render_frame": "frames",
@@ -111,6 +112,7 @@ __all__ = [
     "encode_animation",
     "encode_image",
     "frame_time",
+    "is_illegible",
     "is_presentation_state",
     "needed_bulkdata",
     "plan_region",

@@ -6,7 +6,14 @@ from PIL import ImageDraw
 
 from app.dicom.rendering.attribute_reader import AttributeReader
 from app.dicom.rendering.functional_groups import frame_text
-from app.dicom.rendering.lettering import as_drawable, draw_lines, fitting_font, lines_of, text_size
+from app.dicom.rendering.lettering import (
+    as_drawable,
+    draw_lines,
+    fitting_font,
+    lacks_letters,
+    lines_of,
+    text_size,
+)
 from app.dicom.rendering.parameters import PATIENT, TECHNIQUE
 
 _MARGIN = 0.01  # of the edge
@@ -52,8 +59,7 @@ def annotate(
 ) -> NDArray[np.uint8]:
     """The image with what was asked for: patient at the top left, technique at the bottom left."""
     rows, columns = pixels.shape[:2]
-    patient = lines_of("\n".join(patient_lines(attributes))) if PATIENT in annotation else []
-    technique = lines_of("\n".join(technique_lines(attributes, frame_number))) if TECHNIQUE in annotation else []
+    patient, technique = _texts(attributes, frame_number, annotation)
     if not (any(patient) or any(technique)):
         return pixels
     image = as_drawable(pixels)
@@ -67,6 +73,18 @@ def annotate(
         top = rows - margin - text_size(lines, font)[1] if is_at_bottom else margin
         draw_lines(draw, lines, font, (margin, top), ink=white, outline=black)
     return np.asarray(image)
+
+
+def is_illegible(attributes: AttributeReader, frame_number: int, annotation: tuple[str, ...]) -> bool:
+    """Whether boxes stand for some of its characters."""
+    return any(lacks_letters(lines) for lines in _texts(attributes, frame_number, annotation))
+
+
+def _texts(attributes: AttributeReader, frame_number: int, annotation: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Lines of the patient and of the technique, as far as they are asked for."""
+    patient = lines_of("\n".join(patient_lines(attributes))) if PATIENT in annotation else []
+    technique = lines_of("\n".join(technique_lines(attributes, frame_number))) if TECHNIQUE in annotation else []
+    return patient, technique
 
 
 def _date(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Text in images, in the one font that comes with Pillow (Aileron, CC0): Latin letters; others become boxes."""
+"""Text in images, in the one font that comes with Pillow (Aileron, CC0): ASCII; all else, accented letters too, becomes boxes."""
 
 import unicodedata
 from functools import lru_cache
@@ -23,6 +23,18 @@ def font_of(size: int) -> FreeTypeFont:
     if not isinstance(font, FreeTypeFont):
         raise CodecError("text cannot be drawn here: FreeType is missing")
     return font
+
+
+@lru_cache(maxsize=4096)
+def _has_letter(character: str) -> bool:
+    """Whether the font has a shape of its own for it, or none is needed."""
+    font = font_of(SMALLEST)
+    return character.isspace() or bytes(font.getmask(character)) != bytes(font.getmask("\uffff"))
+
+
+def lacks_letters(lines: list[str]) -> bool:
+    """Whether boxes would stand for some of the characters."""
+    return not all(map(_has_letter, {character for line in lines for character in line}))
 
 
 def lines_of(text: str) -> list[str]:
