@@ -245,6 +245,32 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
         assert get_when_ready(f"{root_of(said)}/studies").status_code in (200, 204)
 
 
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """And not before what they had begun to receive is stored."""
+    with serving(tmp_path, "--port", "0", "--workers", "2") as (process, said):
+        get_when_ready(f"{root_of(said)}/studies")
+        host, port = root_of(said).split("/")[2].split(":")
+        workers = [worker for child in children_of(process.pid) for worker in children_of(child)]
+        assert len(workers) == 2
+        boundary, body = build_multipart([make_instance(study="1.2.3")])
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(_upload_head(boundary, len(body)) + body[:100])
+            time.sleep(0.5)
+            process.kill()
+            process.wait(30)
+            time.sleep(0.5)
+            connection.sendall(body[100:])
+            assert connection.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
+        end = time.monotonic() + 30
+        while any(Path(f"/proc/{worker}").exists() for worker in workers):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    with serving(tmp_path, "--port", port, "--workers", "2") as (_, said):
+        assert [study["0020000D"]["Value"] for study in get_when_ready(f"{root_of(said)}/studies").json()] == [
+            ["1.2.3"]
+        ]
+
+
 def test_each_worker_tells_the_metrics_of_all(tmp_path: Path) -> None:
     count = re.compile(r'gantry_request_seconds_count{status="200",transaction="search_for_studies"} (\S+)')
     with serving(tmp_path, "--port", "0", "--workers", "2") as (_, said):
@@ -273,6 +299,13 @@ def test_the_folder_of_the_metrics_ends_with_the_server(tmp_path: Path, is_at_on
     assert list((tmp_path / "tmp").glob("gantry-metrics-*")) == []
 
 
+def _upload_head(boundary: str, length: int) -> bytes:
+    return (
+        f"POST /dicomweb/studies HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n"
+        f'Content-Type: multipart/related; type="application/dicom"; boundary={boundary}\r\n\r\n'
+    ).encode()
+
+
 def test_several_workers_and_a_database_that_does_not_answer(tmp_path: Path) -> None:
     url = f"postgresql://gantry:secret@127.0.0.1:{free_port()}/gantry"
     result = serve(tmp_path, "--port", "0", "--workers", "2", database_url=url)
@@ -287,12 +320,8 @@ def test_uploads_under_way_are_finished_before_it_ends(tmp_path: Path) -> None:
         address = root_of(said).split("/")[2].split(":")
         get_when_ready(f"{root_of(said)}/studies")
         boundary, body = build_multipart([make_instance(study="1.2.3")])
-        head = (
-            f"POST /dicomweb/studies HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
-            f'Content-Type: multipart/related; type="application/dicom"; boundary={boundary}\r\n\r\n'
-        )
         with socket.create_connection((address[0], int(address[1]))) as connection:
-            connection.sendall(head.encode() + body[:100])
+            connection.sendall(_upload_head(boundary, len(body)) + body[:100])
             time.sleep(0.5)
             process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
