@@ -121,12 +121,12 @@ def reindex_command(
 ) -> None:
     """Build the database anew from the stored instances. Stop the server first.
 
-    Exits with 1 when some of them could not be read.
+    Exits with 1 when some of them could not be read; changes nothing beside a server that uses the same SQLite database.
     """
     from app.services.reindex import reindex
 
     console = output()
-    report = _with_progress(console, "Reindexing", reindex)
+    report = _with_progress(console, "Reindexing", reindex, alone=True)
     _entries(console, [f"{key}: {problem}" for key, problem in report.problems], everything, "red")
     found = f"Indexed {counted(report.instances, 'instance')} and {counted(report.tombstones, 'deleted instance')}"
     line(console, f"{found}, {counted(len(report.problems), 'problem')}", "red" if report.problems else "green")
@@ -157,9 +157,15 @@ def restore_command(
     line(output(), f"Restored {counted(restored, 'instance')}", "green")
 
 
-def _with_progress(console: Console, verb: str, work: "Callable[[Archive, Callable[[int], None]], Awaitable[T]]") -> T:
+def _with_progress(
+    console: Console,
+    verb: str,
+    work: "Callable[[Archive, Callable[[int], None]], Awaitable[T]]",
+    *,
+    alone: bool = False,
+) -> T:
     with CountProgress(console, verb) as progress:
-        return with_archive(load_settings(), lambda archive: work(archive, progress.tell))
+        return with_archive(load_settings(), lambda archive: work(archive, progress.tell), alone=alone)
 
 
 def _entries(console: Console, entries: Sequence[str], everything: bool, style: str = "") -> None:

@@ -8,13 +8,11 @@ import multiprocessing
 import os
 import signal
 
-from fastapi import FastAPI
-
 from app.main import create_server_app
 from app.observability import log
 
 
-def create_worker_app() -> FastAPI:
+def create_worker_app() -> object:
     """The application of a worker. Called by uvicorn in the event loop that will serve it."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -10,8 +10,8 @@ from app.db.ingest import DuplicatePolicy, ingest
 from app.db.inventory import (
     clear,
     counts,
-    is_empty,
     iterate_instances,
+    names_blobs,
     ping,
     referenced_keys,
     tombstoned_keys,
@@ -33,7 +33,7 @@ async def filled(db: Database, number: int = 7) -> list[InstanceRecord]:
 
 async def test_an_empty_archive(db: Database) -> None:
     await ping(db)
-    assert await is_empty(db)
+    assert not await names_blobs(db)
     assert await counts(db) == (0, 0, 0)
     assert [one async for one in iterate_instances(db)] == []
     assert [one async for one in tombstoned_keys(db)] == []
@@ -48,7 +48,7 @@ async def test_every_instance_is_walked_once(db: Database, page: int) -> None:
     assert sorted(location.ref for location in found) == sorted(record.ref for record in records)
     assert found[0] == await locate_instance(db, found[0].ref)
     assert await counts(db) == (2, 6, 7)
-    assert not await is_empty(db)
+    assert await names_blobs(db)
 
 
 async def test_no_connection_is_held_between_pages(database_url: str) -> None:
@@ -72,7 +72,7 @@ async def test_clearing(db: Database) -> None:
     records = await filled(db)
     await delete(db, records[0].ref, retention=MONTH)
     await clear(db)
-    assert await is_empty(db)
+    assert not await names_blobs(db)
     assert await counts(db) == (0, 0, 0)
     assert await list_tombstones(db) == []
     await assert_consistent(db)
