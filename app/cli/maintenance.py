@@ -90,7 +90,7 @@ def verify_command() -> None:
 def sweep_command(
     delete: Annotated[bool, typer.Option("--delete", help="Remove them. Without it nothing is changed.")] = False,
     grace_hours: Annotated[
-        float, typer.Option(min=0, help="Leave alone what is younger: an upload may be under way.")
+        float, typer.Option(min=0, max=876_000, help="Leave alone what is younger: an upload may be under way.")
     ] = 1.0,
     everything: Annotated[bool, typer.Option("--all", help=f"Name all of them, not only the first {SHOWN}.")] = False,
 ) -> None:

@@ -14,9 +14,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.cli.configuration import with_archive
 from app.cli.serve import announcement
+from app.services.archive import Archive
+from app.services.store_results import StoredInstance
 from app.settings import Settings
 from tests.cli.test_import import PROGRAM
+from tests.services.uploads import upload
 from tests.support.dicom_bytes import make_instance
 from tests.support.http import build_multipart
 from tests.support.server import PROJECT, free_port
@@ -180,6 +184,28 @@ def test_every_unusable_setting_is_named(tmp_path: Path) -> None:
     assert re.search(r"^gantry: GANTRY_PORT: .*integer.* \(it is 'eighty'\)$", result.stderr, re.MULTILINE)
     assert re.search(r"^gantry: GANTRY_LOG_LEVEL: .*must be debug", result.stderr, re.MULTILINE)
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("value", ["-1", "9" * 30, "nan"])
+def test_every_number_has_bounds(tmp_path: Path, value: str) -> None:
+    """Rather than a server that starts, and then fails at each request that comes to use the number."""
+    numbers = {name for name, field in Settings.model_fields.items() if field.annotation in (int, float)}
+    result = serve(tmp_path, **dict.fromkeys(numbers, value))
+    assert result.returncode == 2
+    named = re.findall(r"^gantry: GANTRY_([A-Z_]+): .* \(it is ", result.stderr, re.MULTILINE)
+    assert {name.lower() for name in named} == numbers
+    assert "Traceback" not in result.stderr
+
+
+def test_the_longest_retention_ends_at_a_date(tmp_path: Path) -> None:
+    versions = [make_instance("1.2", "1.3", "1.4", PatientName=name) for name in ("old", "new")]
+    with_archive(Settings(data_dir=tmp_path, retention_days=36_500), lambda archive: _each(archive, versions))
+
+
+async def _each(archive: Archive, files: list[bytes]) -> None:
+    for data in files:
+        (result,) = await upload(archive, [data])
+        assert isinstance(result, StoredInstance), result
 
 
 def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
