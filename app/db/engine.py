@@ -5,8 +5,9 @@ function in one short write transaction, again when the database asks for it. No
 from here.
 
 SQLite allows one writer at a time: writers of one process take turns at a lock here, those of several processes queue at
-BEGIN IMMEDIATE; both together for up to the busy timeout. A transaction that begins by reading and then writes would fail at once instead.
-The whole transaction runs in one thread: through the asynchronous driver each statement would change threads five times.
+BEGIN IMMEDIATE; both together for up to the busy timeout. A transaction that begins by reading and then writes would fail at
+once instead. The whole transaction runs in one thread: through the asynchronous driver each statement would change threads
+five times.
 """
 
 import asyncio
