@@ -36,11 +36,13 @@ from app.api.direct_routes import DirectRoutes
 from app.api.errors import install_error_handlers
 from app.api.middleware import HeadAsGet, RequestContext
 from app.api.openapi import install_openapi
-from app.blobs import open_blob_store
-from app.db.engine import close_database, open_database
+from app.blobs import BlobStore, open_blob_store
+from app.db.engine import Database, close_database, open_database
 from app.db.indexed_paths import settle_indexed_paths
 from app.db.ingest import DuplicatePolicy
+from app.db.inventory import names_blobs
 from app.db.migrate import migrate
+from app.db.sole_use import in_use
 from app.dicom.header import ParseLimits
 from app.dicomweb.searchable_attributes import parse_searchable_attributes
 from app.observability import configure_logging, log, registry
@@ -73,8 +75,11 @@ DICOMWEB_ROUTERS = (
 
 
 @asynccontextmanager
-async def open_archive(settings: Settings, *, migrated: bool = True) -> AsyncIterator[Archive]:
-    """The archive that the settings name, its database brought up to date. Raises Unavailable, ValueError."""
+async def open_archive(settings: Settings, *, migrated: bool = True, alone: bool = False) -> AsyncIterator[Archive]:
+    """The archive that the settings name, its database brought up to date. Raises Unavailable, ValueError.
+
+    alone  while no other process has it open
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = await open_database(
         settings.effective_database_url,
@@ -83,39 +88,49 @@ async def open_archive(settings: Settings, *, migrated: bool = True) -> AsyncIte
     )
     threads = CodecThreads(settings.codec_threads or os.cpu_count() or 1, timeout=settings.codec_timeout_seconds)
     try:
-        if migrated:
-            await migrate(database)
-            if incomplete := await settle_indexed_paths(database):
-                log.warning(
-                    "searchable_attributes.incomplete",
-                    attributes=[path.dotted for path in incomplete],
-                    advice="searches for them read candidates one by one; `gantry reindex` indexes what is stored",
-                )
-        blobs = open_blob_store(
-            settings.effective_blob_url,
-            spool_dir=settings.spool_dir,
-            sync=settings.sync,
-            min_free_bytes=settings.min_free_bytes,
-        )
-        try:
-            yield Archive(
-                db=database,
-                blobs=blobs,
-                codec_threads=threads,
-                duplicates=DuplicatePolicy(settings.duplicates.value),
-                retention=timedelta(days=settings.retention_days),
-                limits=Limits(
-                    parse=ParseLimits(bulkdata_threshold=settings.bulkdata_threshold),
-                    max_decoded_bytes=settings.max_decoded_bytes,
-                    codec_timeout=settings.codec_timeout_seconds,
-                ),
-                cache=DerivedCache(settings.effective_cache_dir, settings.cache_bytes),
+        with in_use(database, alone=alone):
+            if migrated:
+                await migrate(database)
+                await _settle_indexed_paths(database)
+            blobs = open_blob_store(
+                settings.effective_blob_url,
+                spool_dir=settings.spool_dir,
+                sync=settings.sync,
+                min_free_bytes=settings.min_free_bytes,
+                create=not await names_blobs(database),
             )
-        finally:
-            await blobs.close()
+            try:
+                yield _archive(settings, database, blobs, threads)
+            finally:
+                await blobs.close()
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         await close_database(database)
+
+
+async def _settle_indexed_paths(database: Database) -> None:
+    if incomplete := await settle_indexed_paths(database):
+        log.warning(
+            "searchable_attributes.incomplete",
+            attributes=[path.dotted for path in incomplete],
+            advice="searches for them read candidates one by one; `gantry reindex` indexes what is stored",
+        )
+
+
+def _archive(settings: Settings, database: Database, blobs: BlobStore, threads: CodecThreads) -> Archive:
+    return Archive(
+        db=database,
+        blobs=blobs,
+        codec_threads=threads,
+        duplicates=DuplicatePolicy(settings.duplicates.value),
+        retention=timedelta(days=settings.retention_days),
+        limits=Limits(
+            parse=ParseLimits(bulkdata_threshold=settings.bulkdata_threshold),
+            max_decoded_bytes=settings.max_decoded_bytes,
+            codec_timeout=settings.codec_timeout_seconds,
+        ),
+        cache=DerivedCache(settings.effective_cache_dir, settings.cache_bytes),
+    )
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

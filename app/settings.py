@@ -9,6 +9,9 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+MOST_COUNTED = 2**31 - 1
+MOST_BYTES = 2**60
+
 
 class DuplicateSetting(StrEnum):
     REPLACE = "replace"
@@ -55,7 +58,12 @@ class Settings(BaseSettings):
         DuplicateSetting.REPLACE,
         description="What happens when other bytes come for a stored SOP Instance UID: `replace` or `keep`.",
     )
-    retention_days: float = Field(30, ge=0, description="How long replaced and deleted instances can be restored.")
+    retention_days: float = Field(
+        30,
+        ge=0,
+        le=36_500,
+        description="How long replaced and deleted instances can be restored; at most a hundred years.",
+    )
     searchable_attributes: str = Field(
         "",
         description="More attributes to index for search: comma-separated keywords, tags or sequence paths; the same for all "
@@ -64,6 +72,7 @@ class Settings(BaseSettings):
     bulkdata_threshold: int = Field(
         1024,
         ge=0,
+        le=MOST_BYTES,
         description="Binary and numeric values longer than this many bytes are sent by BulkDataURI; texts longer than "
         "64 KiB.",
     )
@@ -79,36 +88,43 @@ class Settings(BaseSettings):
     search_candidate_cap: int = Field(
         10_000,
         ge=1,
+        le=MOST_COUNTED,
         description="Most candidates that are read to match an attribute that is not indexed.",
     )
 
     max_request_bytes: int = Field(
-        0, ge=0, description="Largest request body in bytes, after decompression; 0 is unlimited."
+        0, ge=0, le=MOST_BYTES, description="Largest request body in bytes, after decompression; 0 is unlimited."
     )
-    max_parts: int = Field(100_000, ge=1, description="Most parts in one multipart request.")
-    max_frames_per_request: int = Field(100_000, ge=1, description="Most frame numbers in one request.")
+    max_parts: int = Field(100_000, ge=1, le=MOST_COUNTED, description="Most parts in one multipart request.")
+    max_frames_per_request: int = Field(
+        100_000, ge=1, le=MOST_COUNTED, description="Most frame numbers in one request."
+    )
     min_free_bytes: int = Field(
         64 * 1024 * 1024,
         ge=0,
+        le=MOST_BYTES,
         description="Uploads are refused when the spool's disk has less room than this.",
     )
     max_decoded_bytes: int = Field(
         1024**3,
         ge=1,
+        le=MOST_BYTES,
         description="Largest frame, in bytes after decoding, that is decoded.",
     )
     codec_threads: int = Field(
-        0, ge=0, description="Threads that decode and encode pixel data; 0 is one per processor."
+        0, ge=0, le=1024, description="Threads that decode and encode pixel data; 0 is one per processor."
     )
     codec_timeout_seconds: float = Field(
-        60, gt=0, description="Longest time in seconds that one frame may take to decode and to encode."
+        60, gt=0, le=86_400, description="Longest time in seconds that one frame may take to decode and to encode."
     )
 
     cache_dir: str = Field(
         "",
         description="Folder of converted and rendered data, which may be lost at any time. Empty: `cache` below the data folder.",
     )
-    cache_bytes: int = Field(2 * 1024**3, ge=0, description="Size of that folder in bytes; 0 keeps nothing.")
+    cache_bytes: int = Field(
+        2 * 1024**3, ge=0, le=MOST_BYTES, description="Size of that folder in bytes; 0 keeps nothing."
+    )
 
     sync: bool = Field(
         True,

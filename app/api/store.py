@@ -188,7 +188,6 @@ def _answer(
     request: Request, results: list[StoreResult], confined: StudyRef | None, representation: Representation
 ) -> Response:
     response = StoreResponse(service_url(request), confined.study_instance_uid if confined else None)
-    created = False
     for result in results:
         if isinstance(result, RefusedInstance):
             INSTANCES_STORED.labels("refused").inc()
@@ -202,13 +201,13 @@ def _answer(
                 result.sop_class_uid,
                 warning=remarks.warning,
                 original_attributes=remarks.original_attributes,
+                is_new=result.changed,
             )
-            created = created or result.study_created
     is_xml = representation.media_type == DICOM_XML
     body = to_native_xml(response.dataset()) if is_xml else response.to_json()
     headers = {"Vary": "Accept"}
-    if created and response.location:
-        headers["Location"] = response.location
+    if location := response.location:
+        headers |= {"Location": location, "Content-Location": location}
     if representation.multipart:
         part = Part(DICOM_XML, length=len(body))
         return multipart_of_parts([(part, body)], DICOM_XML, headers, status=response.status)

@@ -19,7 +19,7 @@ from pathlib import Path
 from app.blobs.base import BlobStat, BlobStore, BlobWriter, KeyOf
 from app.blobs.files import FileSlice, OpenFile, OpenFiles, are_ends_in_memory
 from app.blobs.folder_tree import FOLDER_MODE, FolderTree
-from app.blobs.keys import is_key, validate_key, validate_prefix
+from app.blobs.keys import INSTANCES, is_key, validate_key, validate_prefix
 from app.blobs.publishing import Publishing
 from app.blobs.ranges import RangeGroup, coalesce, distribute, validate_range
 from app.blobs.spool import SpoolFile, SpoolFolder, SpoolWriter, storage_error
@@ -41,14 +41,20 @@ MERGE_BYTES = 8 * 1024 * 1024
 class LocalBlobStore(BlobStore):
     """A folder. `sync=False` gives up durability for speed (tests, throw-away copies); `min_free_bytes` stay free.
 
-    The constructor makes the folder if need be; raises BlobStoreUnavailable.
+    The constructor makes the folder if need be; where `create` is False it has to be a blob store already. Raises
+    BlobStoreUnavailable.
     """
 
     passes_files = True
 
-    def __init__(self, root: Path, *, sync: bool = True, min_free_bytes: int = 0) -> None:
+    def __init__(self, root: Path, *, sync: bool = True, min_free_bytes: int = 0, create: bool = True) -> None:
         self.root = root.absolute()
         self.spool = SpoolFolder(self.root / ".spool", min_free_bytes)
+        # A copy of a blob store may lack the spool, in which nothing lasts.
+        if not create and not self.spool.path.is_dir() and not (self.root / INSTANCES).is_dir():
+            raise BlobStoreUnavailable(
+                "the folder of the blob store holds none: is its disk mounted? One is made beside an empty database only"
+            )
         try:
             self.spool.path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         except OSError as error:

@@ -33,6 +33,7 @@ def open_blob_store(
     options: Mapping[str, str] | None = None,
     sync: bool = True,
     min_free_bytes: int = 0,
+    create: bool = True,
 ) -> BlobStore:
     """The blob store that `url` names (see above).
 
@@ -40,14 +41,15 @@ def open_blob_store(
     options         as after the question mark of the URL, and stronger: secrets need not be in the URL
     sync            False gives up the durability of a folder for speed
     min_free_bytes  uploads end with OutOfSpace rather than leave less room on the disk of the spool
+    create          False where blobs are known to be stored: a folder without any is then a disk that is not mounted
     Raises ValueError for a URL or an option that cannot be used, without repeating any value; BlobStoreUnavailable when a
-    folder cannot be made. Object stores are not contacted yet.
+    folder cannot be made, or is not there. Object stores are not contacted yet.
     """
     scheme, separator, _ = url.partition("://")
     if not separator:
         if not url:
             raise ValueError("the URL of the blob store is empty")
-        return LocalBlobStore(Path(url), sync=sync, min_free_bytes=min_free_bytes)
+        return LocalBlobStore(Path(url), sync=sync, min_free_bytes=min_free_bytes, create=create)
     parts = urlsplit(url)
     scheme = scheme.lower()
     if scheme == "memory":
@@ -55,7 +57,7 @@ def open_blob_store(
     if scheme == "file":
         if parts.netloc not in ("", "localhost") or len(parts.path) < 2 or parts.query:
             raise ValueError("the URL of a folder looks like file:///var/lib/gantry/blobs")
-        return LocalBlobStore(Path(unquote(parts.path)), sync=sync, min_free_bytes=min_free_bytes)
+        return LocalBlobStore(Path(unquote(parts.path)), sync=sync, min_free_bytes=min_free_bytes, create=create)
     if scheme not in _OBJECT_STORES:
         known = ", ".join(f"{name}://" for name in ("file", "memory", *_OBJECT_STORES))
         raise ValueError(f"blob stores of the kind {scheme[:20]!r} are not known: use a folder, {known}")

@@ -67,8 +67,13 @@ def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     raise typer.Exit(2)
 
 
-def with_archive(settings: Settings, work: "Callable[[Archive], Awaitable[T]]", *, migrated: bool = True) -> T:
-    """Open the archive, do `work`, close it. What is wrong with its parts ends the program with one line and status 1."""
+def with_archive(
+    settings: Settings, work: "Callable[[Archive], Awaitable[T]]", *, migrated: bool = True, alone: bool = False
+) -> T:
+    """Open the archive, do `work`, close it. What is wrong with its parts ends the program with one line and status 1.
+
+    alone  while no server and no other command has it open
+    """
     # Only commands that need the archive pay for loading the codecs, the database and the web framework.
     from app.main import open_archive
     from app.observability import configure_logging
@@ -76,7 +81,7 @@ def with_archive(settings: Settings, work: "Callable[[Archive], Awaitable[T]]", 
     configure_logging(as_json=settings.log_format.value == "json", level=settings.log_level)
 
     async def run() -> T:
-        async with open_archive(settings, migrated=migrated) as archive:
+        async with open_archive(settings, migrated=migrated, alone=alone) as archive:
             return await work(archive)
 
     try:

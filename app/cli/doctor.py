@@ -186,13 +186,14 @@ async def _blob_store(settings: Settings) -> Finding:
     from app.blobs import open_blob_store
 
     where = blob_location(settings)
-    remedy = "Check GANTRY_BLOB_URL and the credentials of the object store"
+    remedy = "Check GANTRY_BLOB_URL, that its disk is mounted, and the credentials of an object store"
     try:
         store = open_blob_store(
             settings.effective_blob_url,
             spool_dir=settings.spool_dir,
             sync=settings.sync,
             min_free_bytes=settings.min_free_bytes,
+            create=not await _names_blobs(settings),
         )
         try:
             problem = await _probe(store)
@@ -203,6 +204,21 @@ async def _blob_store(settings: Settings) -> Finding:
     return Finding(
         "Blob store", not problem, f"{where}{f': {problem}' if problem else ', writes, reads and deletes'}", remedy
     )
+
+
+async def _names_blobs(settings: Settings) -> bool:
+    """Of a database that does not answer nobody knows: no blob store is made then."""
+    from app.db.engine import close_database, open_database
+    from app.db.inventory import names_blobs
+
+    try:
+        database = await open_database(settings.effective_database_url, pool_size=1)
+        try:
+            return await names_blobs(database)
+        finally:
+            await close_database(database)
+    except (GantryError, ValueError, OSError):
+        return True
 
 
 async def _probe(store: "BlobStore") -> str:

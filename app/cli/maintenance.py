@@ -90,7 +90,7 @@ def verify_command() -> None:
 def sweep_command(
     delete: Annotated[bool, typer.Option("--delete", help="Remove them. Without it nothing is changed.")] = False,
     grace_hours: Annotated[
-        float, typer.Option(min=0, help="Leave alone what is younger: an upload may be under way.")
+        float, typer.Option(min=0, max=876_000, help="Leave alone what is younger: an upload may be under way.")
     ] = 1.0,
     force: Annotated[
         bool,
@@ -134,12 +134,13 @@ def reindex_command(
     """Build the database anew from the stored instances. Stop the server first.
 
     What does not answer is waited for, a minute or so. Until it has come to its end, sweeps are refused. Exits with 1 when some
-    instances could not be read; no sweep removes them.
+    instances could not be read; no sweep removes them. Changes nothing
+    beside a server that uses the same SQLite database.
     """
     from app.services.reindex import reindex
 
     console = output()
-    report = _with_progress(console, "Reindexing", reindex)
+    report = _with_progress(console, "Reindexing", reindex, alone=True)
     _entries(console, [f"{key}: {problem}" for key, problem in report.problems], everything, "red")
     found = f"Indexed {counted(report.instances, 'instance')} and {counted(report.tombstones, 'deleted instance')}"
     line(console, f"{found}, {counted(len(report.problems), 'problem')}", "red" if report.problems else "green")
@@ -170,9 +171,15 @@ def restore_command(
     line(output(), f"Restored {counted(restored, 'instance')}", "green")
 
 
-def _with_progress(console: Console, verb: str, work: "Callable[[Archive, Callable[[int], None]], Awaitable[T]]") -> T:
+def _with_progress(
+    console: Console,
+    verb: str,
+    work: "Callable[[Archive, Callable[[int], None]], Awaitable[T]]",
+    *,
+    alone: bool = False,
+) -> T:
     with CountProgress(console, verb) as progress:
-        return with_archive(load_settings(), lambda archive: work(archive, progress.tell))
+        return with_archive(load_settings(), lambda archive: work(archive, progress.tell), alone=alone)
 
 
 def _entries(console: Console, entries: Sequence[str], everything: bool, style: str = "") -> None:

@@ -46,6 +46,7 @@ def _run(config: uvicorn.Config, listener: Any, prepare: Callable[[], str], anno
     announce(_elsewhere(prepare))
     # The only way to say how workers are started: a name of a private module, whose use a test watches.
     uvicorn._subprocess.spawn = _context  # type: ignore[assignment]  # noqa: SLF001
+    config.app = "app.cli.worker_process:create_worker_app"
     Multiprocess(config, sockets=[listener]).run()
 
 

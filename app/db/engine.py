@@ -5,8 +5,9 @@ function in one short write transaction, again when the database asks for it. No
 from here.
 
 SQLite allows one writer at a time: writers of one process take turns at a lock here, those of several processes queue at
-BEGIN IMMEDIATE for up to its busy timeout. A transaction that begins by reading and then writes would fail at once instead.
-The whole transaction runs in one thread: through the asynchronous driver each statement would change threads five times.
+BEGIN IMMEDIATE; both together for up to the busy timeout. A transaction that begins by reading and then writes would fail at
+once instead. The whole transaction runs in one thread: through the asynchronous driver each statement would change threads
+five times.
 """
 
 import asyncio
@@ -167,27 +168,32 @@ async def reading(db: Database) -> AsyncIterator[AsyncConnection]:
 
 async def transact(db: Database, work: Callable[[Connection], T]) -> T:
     """Run `work` in a transaction; again, a bounded number of times, after a deadlock, a serialization failure, a
-    parent deleted meanwhile or a busy database. Committed on return. Raises DatabaseUnavailable, OutOfSpace."""
+    parent deleted meanwhile or a busy database. Committed on return. Raises DatabaseUnavailable, OutOfSpace.
+
+    A SQLite database that others keep locked is waited for until its busy timeout is over, however often that is tried.
+    """
     pause = _FIRST_PAUSE
+    deadline = time.monotonic() + db.busy_timeout
     for attempt in range(ATTEMPTS):
         try:
             with database_errors():
-                return await _transaction(db, work)
+                return await _transaction(db, work, deadline)
         except TryAgain:
             pass
         except (exc.DBAPIError, DatabaseUnavailable) as error:
-            if attempt + 1 == ATTEMPTS or not _is_retriable(error):
+            is_over = db.writer is not None and time.monotonic() > deadline
+            if is_over or attempt + 1 == ATTEMPTS or not _is_retriable(error):
                 raise
         await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
         pause *= 2
     raise DatabaseUnavailable("the database is too busy")
 
 
-async def _transaction(db: Database, work: Callable[[Connection], T]) -> T:
+async def _transaction(db: Database, work: Callable[[Connection], T], deadline: float) -> T:
     if db.writer is None or db.write_thread is None:
         async with db.engine.begin() as connection:
             return await connection.run_sync(work)
-    await asyncio.wait_for(db.write_turn.acquire(), db.busy_timeout)
+    await asyncio.wait_for(db.write_turn.acquire(), deadline - time.monotonic())
     try:
         return await _to_its_end(db.write_thread.submit(_write, db.writer, work))
     finally:
@@ -287,6 +293,7 @@ def _sqlite_engine(url: URL, pool_size: int, pool_timeout: float, busy_timeout: 
 
 
 def _sqlite_writer(url: URL, busy_timeout: float) -> Engine:
+    busy_timeout /= ATTEMPTS  # SQLite looks more and more rarely: where others write all the time, a new try is luckier
     engine = create_engine(
         url.set(drivername="sqlite"),
         pool_size=1,

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, exists, func, insert, literal, or_, select, text
+from sqlalchemy import Connection, delete, exists, func, insert, inspect, literal, or_, select, text
 
 from app.db.any_of import any_of
 from app.db.engine import Database, reading, transact
@@ -97,11 +97,13 @@ async def counts(db: Database) -> tuple[int, int, int]:
     return int(row[0]), int(row[1]), int(row[2])
 
 
-async def is_empty(db: Database) -> bool:
-    """Nothing is stored, and nothing is known to have been deleted. Raises DatabaseUnavailable."""
-    known = or_(*(exists(select(table.c.id)) for table in (studies, tombstones)))
+async def names_blobs(db: Database) -> bool:
+    """Whether anything is stored, or deleted and kept; not so where there are no tables yet. Raises DatabaseUnavailable."""
     async with reading(db) as connection:
-        return not (await connection.execute(select(known))).scalar_one()
+        if not await connection.run_sync(lambda connection: inspect(connection).has_table(tombstones.name)):
+            return False
+        anything = select(or_(exists(select(studies.c.id)), exists(select(tombstones.c.id))))
+        return bool((await connection.execute(anything)).scalar_one())
 
 
 async def is_reindexing(db: Database) -> bool:

@@ -9,8 +9,9 @@ The grammar of RFC 2046 5.1.1, in our words. A body is parts with delimiters bef
     part       header lines, empty line, octets      a part without octets may also lack the empty line
 
 Preamble and epilogue are skipped. The first delimiter has no line break when it opens the body. When the first delimiter
-line ends in a bare LF the sender writes LF throughout and LF is what is taken off every part; otherwise CR LF is, so that
-no octet of a binary part is ever lost. Header lines may end either way.
+line ends in a bare LF the sender writes LF and that is what is taken off a part; otherwise CR LF is, so that no octet of a
+binary part is ever lost. Header lines may end either way. Scripts mix the two: CR LF is also taken off before a delimiter
+line that itself ends in CR LF, or with the message; before one that ends in LF a CR belongs to the part.
 
 python_multipart.MultipartParser reads form data and follows that grammar less far: it rejects or misreads a preamble,
 padding behind the first boundary, LF line ends, folded headers and parts without octets, and one bad header line ends the
@@ -148,7 +149,7 @@ class MultipartReader:
             self._begin(events)
             events.append(PartEnd("the message ends within the header of this part"))
         elif self._state in (_State.BODY, _State.SKIP):
-            whole = tail.startswith(self._delimiter)
+            whole = tail.removeprefix(b"\r").startswith(b"\n" + self._dashed)
             if not whole and self._state is _State.BODY and len(tail) > self._break:
                 events.append(PartData(tail[self._break :]))
             events.append(self._end(whole=whole))
@@ -200,12 +201,23 @@ class MultipartReader:
     def _read_octets(self, data: bytes, position: int, events: list[Event]) -> int:
         if line := _find_line(data, self._delimiter, position):
             start, rest = line
+            if self._may_end_in_cr(data, position, start):
+                line_end = data[rest.end() - 2 : rest.end()] if rest[0] != b"--" else data[rest.end() : rest.end() + 2]
+                if line_end in (b"", b"\r"):  # of the closing delimiter, and not here yet
+                    self._emit(data, position, start - 1, events)
+                    return self._keep(data, start - 1)
+                start -= line_end == b"\r\n"
             self._emit(data, position, start, events)
             events.append(self._end(whole=True))
             return self._next_part(rest)
         end = _undecided(data, position, self._delimiter)
+        end -= self._may_end_in_cr(data, position, end)
         self._emit(data, position, end, events)
         return self._keep(data, end)
+
+    def _may_end_in_cr(self, data: bytes, position: int, end: int) -> bool:
+        """Whether the octets up to `end` end in a CR that may be half a line break, where LF is the rule."""
+        return self._line_break == b"\n" and end > position + self._break and data[end - 1] == ord("\r")
 
     def _emit(self, data: bytes, position: int, end: int, events: list[Event]) -> None:
         start = position + self._break

@@ -28,6 +28,7 @@ class _Stored:
     sop_class_uid: str
     warning: StoreStatus | None
     original_attributes: tuple[DicomJson, ...]
+    is_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,11 @@ class StoreResponse:
         *,
         warning: StoreStatus | None = None,
         original_attributes: Sequence[DicomJson] = (),
+        is_new: bool = True,
     ) -> None:
-        """An instance is stored. `original_attributes` are the items of (0400,0561) if anything was coerced."""
-        self._stored.append(_Stored(ref, sop_class_uid, warning, tuple(original_attributes)))
+        """An instance is stored; `is_new`: the same bytes were not there before. `original_attributes` are the items of
+        (0400,0561) if anything was coerced."""
+        self._stored.append(_Stored(ref, sop_class_uid, warning, tuple(original_attributes), is_new))
 
     def failed(self, sop_class_uid: str, sop_instance_uid: str, reason: StoreStatus) -> None:
         """An instance is refused. One that does not say which it is becomes an "other failure": both UIDs are type 1."""
@@ -105,8 +108,18 @@ class StoreResponse:
 
     @property
     def location(self) -> str | None:
-        """The URL of the study that was stored to, for Location and Content-Location; None where it is not one study."""
-        return self._study_url() or None
+        """Location and Content-Location (PS3.18 10.5.3.2): the URL of the one instance that is new, or of the series, the
+        study or the studies that hold all new ones; None where nothing is new."""
+        new = {item.ref for item in self._stored if item.is_new}
+        if not new:
+            return None
+        if len(new) == 1:
+            return resource_url(self.base_url, new.pop())
+        series = {ref.series for ref in new}
+        if len(series) == 1:
+            return resource_url(self.base_url, series.pop())
+        studies = {ref.study for ref in series}
+        return resource_url(self.base_url, studies.pop()) if len(studies) == 1 else f"{self.base_url}/studies"
 
     def _stored_item(self, item: _Stored) -> DicomJson:
         result = _reference(item.sop_class_uid, item.ref.sop_instance_uid)

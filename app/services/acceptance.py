@@ -46,9 +46,7 @@ def accept(parsed: ParsedInstance, study: StudyRef | None) -> InstanceRef:
     if not parsed.dataset_offset:
         raise Refusal(store_status.CANNOT_UNDERSTAND, "no File Meta Information: not a PS3.10 file")
     syntax = transfer_syntax(parsed.transfer_syntax_uid)
-    if not parsed.text("00080016"):
-        raise Refusal(store_status.DATA_SET_MISMATCH, "SOP Class UID (0008,0016) is missing")
-    if parsed.text("00080016") == MEDIA_STORAGE_DIRECTORY:
+    if _uid(parsed, "00080016", "SOP Class UID") == MEDIA_STORAGE_DIRECTORY:
         raise Refusal(store_status.SOP_CLASS_NOT_SUPPORTED, "a DICOMDIR is not an instance that can be stored")
     ref = InstanceRef(
         _uid(parsed, "0020000D", "Study Instance UID"),
@@ -79,11 +77,15 @@ def warning_of(parsed: ParsedInstance) -> StoreStatus | None:
 
 
 def _uid(parsed: ParsedInstance, tag: str, name: str) -> str:
+    """Of value multiplicity 1 (PS3.6). Leading zeros and padding of any kind occur and are taken."""
     value = parsed.text(tag)
     if not value:
         raise Refusal(store_status.DATA_SET_MISMATCH, f"{name} ({tag[:4]},{tag[4:]}) is missing")
     if not is_uid(value):
         raise Refusal(store_status.DATA_SET_MISMATCH, f"{name} ({tag[:4]},{tag[4:]}) is not a UID")
+    # Under the first alone, instances that differ in the others would replace each other.
+    if any(parsed.dataset[tag]["Value"][1:]):
+        raise Refusal(store_status.DATA_SET_MISMATCH, f"{name} ({tag[:4]},{tag[4:]}) has several values")
     return value
 
 

@@ -141,7 +141,7 @@ class _Assembling:
         self.archive = intake.archive
         self.contents = contents
         self.find = find
-        self.instances = 0  # whatever became of them
+        self.instances = 0  # that could be read, whatever became of them
         self.understood = True
         self.fault = ""
         self._budget = MAX_GROWTH * spool.size + _SMALL
@@ -157,10 +157,7 @@ class _Assembling:
         except (MalformedMessage, DicomError) as error:
             self.understood = False
             self.fault = self.fault or str(error)
-            # An XML part is an instance; an array that breaks off is a broken message where nothing came before.
-            if document.is_xml or self.instances:
-                self.instances += 1
-                await self.intake.refuse(store_status.CANNOT_UNDERSTAND, str(error))
+            await self.intake.refuse(store_status.CANNOT_UNDERSTAND, str(error))
 
     def _instances(self, document: MetadataDocument) -> "Iterator[_Instance]":
         """Runs in a thread, one instance at a time."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.blobs.base import BlobStat
 from app.blobs.keys import INSTANCES, TOMBSTONES, blob_key_of_tombstone
-from app.db.inventory import is_empty, referenced_keys, tombstoned_keys
+from app.db.inventory import names_blobs, referenced_keys, tombstoned_keys
 from app.db.tombstones import expired_tombstones, remove_tombstones
 from app.errors import ArchiveIncomplete
 from app.services.archive import Archive
@@ -122,7 +122,7 @@ async def _survey(archive: Archive, before: datetime, on_progress: Callable[[int
 async def _refusal(archive: Archive, survey: _Survey, force: bool) -> str:
     """Why the database does not look like that of these blobs; "" if it does."""
     strays = len(survey.strays)
-    if strays and await is_empty(archive.db):
+    if strays and not await names_blobs(archive.db):
         return (
             f"the database has no rows at all, and the blob store holds {survey.blobs:,} blobs of instances; "
             "name the right database, or run `gantry reindex`"

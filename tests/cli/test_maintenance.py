@@ -1,8 +1,10 @@
 """migrate, verify, sweep, reindex, restore, doctor, openapi: on a real archive, as programs, and what they print."""
 
 import asyncio
+import fcntl
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,42 @@ def test_reindex_brings_the_database_back(gantry: Server, instances: dict[str, b
     peer = Peer(gantry.base_url)
     assert len(peer.search("/instances")) == 3
     peer.close()
+
+
+def test_reindex_keeps_away_from_a_server(gantry: Server, instances: dict[str, bytes]) -> None:
+    code, output = run(gantry, "reindex")
+    assert (code, output.count("\n")) == (1, 1)
+    assert output.startswith("gantry: a server or another command is using the archive: stop it first (database ")
+    assert run(gantry, "verify")[0] == 0, "they read and write side by side"
+    gantry.kill()
+    assert run(gantry, "reindex") == (0, "Indexed 3 instances and 0 deleted instances, 0 problems\n")
+
+
+def test_a_server_keeps_away_from_a_reindex(gantry: Server) -> None:
+    gantry.stop()
+    with (gantry.data_dir / "gantry.sqlite.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, output = run(gantry, "serve")
+    assert code == 1
+    assert output.startswith("gantry: the archive is being reindexed: wait until that has ended (database ")
+
+
+@pytest.mark.parametrize("command", ["serve", "verify", "sweep", "migrate", "doctor"])
+def test_a_disk_of_blobs_that_is_not_mounted(gantry: Server, instances: dict[str, bytes], command: str) -> None:
+    """Not taken for a new, empty store: what is stored into its mount point is gone when the disk is there again."""
+    gantry.stop()
+    folder, disk = gantry.data_dir / "blobs", gantry.data_dir / "disk"
+    folder.rename(disk)
+    folder.mkdir()
+    code, output = run(gantry, command)
+    assert code == 1
+    assert "holds none: is its disk mounted?" in " ".join(output.split())
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    disk.rename(folder)
+    shutil.rmtree(folder / ".spool")  # a copy of the blobs alone will do
+    assert run(gantry, "verify")[0] == 0
+    gantry.start()
 
 
 def test_migrate_says_what_it_did(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.cli.configuration import with_archive
 from app.cli.serve import announcement
+from app.services.archive import Archive
+from app.services.store_results import StoredInstance
 from app.settings import Settings
 from tests.cli.test_import import PROGRAM
+from tests.services.uploads import upload
 from tests.support.dicom_bytes import make_instance
 from tests.support.http import build_multipart
 from tests.support.server import PROJECT, free_port
@@ -182,6 +187,28 @@ def test_every_unusable_setting_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("value", ["-1", "9" * 30, "nan"])
+def test_every_number_has_bounds(tmp_path: Path, value: str) -> None:
+    """Rather than a server that starts, and then fails at each request that comes to use the number."""
+    numbers = {name for name, field in Settings.model_fields.items() if field.annotation in (int, float)}
+    result = serve(tmp_path, **dict.fromkeys(numbers, value))
+    assert result.returncode == 2
+    named = re.findall(r"^gantry: GANTRY_([A-Z_]+): .* \(it is ", result.stderr, re.MULTILINE)
+    assert {name.lower() for name in named} == numbers
+    assert "Traceback" not in result.stderr
+
+
+def test_the_longest_retention_ends_at_a_date(tmp_path: Path) -> None:
+    versions = [make_instance("1.2", "1.3", "1.4", PatientName=name) for name in ("old", "new")]
+    with_archive(Settings(data_dir=tmp_path, retention_days=36_500), lambda archive: _each(archive, versions))
+
+
+async def _each(archive: Archive, files: list[bytes]) -> None:
+    for data in files:
+        (result,) = await upload(archive, [data])
+        assert isinstance(result, StoredInstance), result
+
+
 def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "gantry.toml").write_text("port = [")
     result = serve(tmp_path)
@@ -245,6 +272,32 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
         assert get_when_ready(f"{root_of(said)}/studies").status_code in (200, 204)
 
 
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """And not before what they had begun to receive is stored."""
+    with serving(tmp_path, "--port", "0", "--workers", "2") as (process, said):
+        get_when_ready(f"{root_of(said)}/studies")
+        host, port = root_of(said).split("/")[2].split(":")
+        workers = [worker for child in children_of(process.pid) for worker in children_of(child)]
+        assert len(workers) == 2
+        boundary, body = build_multipart([make_instance(study="1.2.3")])
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(_upload_head(boundary, len(body)) + body[:100])
+            time.sleep(0.5)
+            process.kill()
+            process.wait(30)
+            time.sleep(0.5)
+            connection.sendall(body[100:])
+            assert connection.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
+        end = time.monotonic() + 30
+        while any(Path(f"/proc/{worker}").exists() for worker in workers):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    with serving(tmp_path, "--port", port, "--workers", "2") as (_, said):
+        assert [study["0020000D"]["Value"] for study in get_when_ready(f"{root_of(said)}/studies").json()] == [
+            ["1.2.3"]
+        ]
+
+
 def test_each_worker_tells_the_metrics_of_all(tmp_path: Path) -> None:
     count = re.compile(r'gantry_request_seconds_count{status="200",transaction="search_for_studies"} (\S+)')
     with serving(tmp_path, "--port", "0", "--workers", "2") as (_, said):
@@ -261,16 +314,29 @@ def test_each_worker_tells_the_metrics_of_all(tmp_path: Path) -> None:
             told.append(found[1] if found else "")
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """The fork server has a socket below its folder for what is temporary, and names of sockets are short."""
+    with tempfile.TemporaryDirectory(prefix="g") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("is_at_once", [True, False])
-def test_the_folder_of_the_metrics_ends_with_the_server(tmp_path: Path, is_at_once: bool) -> None:
-    (tmp_path / "tmp").mkdir()
-    with serving(tmp_path, "--port", "0", "--workers", "2", temporary=tmp_path / "tmp") as (process, said):
+def test_the_folder_of_the_metrics_ends_with_the_server(tmp_path: Path, short_folder: Path, is_at_once: bool) -> None:
+    with serving(tmp_path, "--port", "0", "--workers", "2", temporary=short_folder) as (process, said):
         if not is_at_once:
             get_when_ready(f"{root_of(said)}/studies")
-            assert len(list((tmp_path / "tmp").glob("gantry-metrics-*"))) == 1
+            assert len(list(short_folder.glob("gantry-metrics-*"))) == 1
         process.terminate()
         assert process.wait(30) == 0
-    assert list((tmp_path / "tmp").glob("gantry-metrics-*")) == []
+    assert list(short_folder.glob("gantry-metrics-*")) == []
+
+
+def _upload_head(boundary: str, length: int) -> bytes:
+    return (
+        f"POST /dicomweb/studies HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n"
+        f'Content-Type: multipart/related; type="application/dicom"; boundary={boundary}\r\n\r\n'
+    ).encode()
 
 
 def test_several_workers_and_a_database_that_does_not_answer(tmp_path: Path) -> None:
@@ -287,12 +353,8 @@ def test_uploads_under_way_are_finished_before_it_ends(tmp_path: Path) -> None:
         address = root_of(said).split("/")[2].split(":")
         get_when_ready(f"{root_of(said)}/studies")
         boundary, body = build_multipart([make_instance(study="1.2.3")])
-        head = (
-            f"POST /dicomweb/studies HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
-            f'Content-Type: multipart/related; type="application/dicom"; boundary={boundary}\r\n\r\n'
-        )
         with socket.create_connection((address[0], int(address[1]))) as connection:
-            connection.sendall(head.encode() + body[:100])
+            connection.sendall(_upload_head(boundary, len(body)) + body[:100])
             time.sleep(0.5)
             process.send_signal(signal.SIGTERM)
             time.sleep(0.5)

@@ -457,9 +457,18 @@ def test_json_that_is_broken(peer: Peer, document: bytes) -> None:
     ],
 )
 def test_xml_that_is_broken(peer: Peer, document: bytes) -> None:
+    """Bad syntax and nothing stored: 400, as for JSON (PS3.18 Table 10.5.3-1)."""
     answer = send(peer, Part(document, XML_TYPE), kind=XML_TYPE)
-    assert answer.status_code == 409
+    assert answer.status_code == 400, answer.text[:300]
+    assert answer.text
+
+
+def test_xml_that_is_broken_beside_others(peer: Peer, maker: Maker) -> None:
+    good = metadata(maker, "beside")
+    answer = send(peer, Part(b"<", XML_TYPE), xml_part(good), kind=XML_TYPE)
+    assert answer.status_code == 202
     assert all(is_cannot_understand(reason) for reason in reasons(answer.json()))
+    assert len(reasons(answer.json())) == 1
 
 
 @pytest.mark.parametrize(

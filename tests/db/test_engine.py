@@ -165,6 +165,21 @@ async def test_writers_wait_for_each_other_and_not_forever(database_url: str) ->
     await close_database(second)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_writers_give_up_together_when_the_busy_timeout_is_over(database_url: str) -> None:
+    """Not after that time for each of their tries, one behind the other."""
+    first = await open_database(database_url)
+    second = await open_database(database_url, lock_timeout=1.0)
+    work = executing("DELETE FROM studies")
+    async with first.engine.begin() as connection, asyncio.timeout(6):
+        await connection.run_sync(work)
+        found = await asyncio.gather(*(transact(second, work) for _ in range(4)), return_exceptions=True)
+        assert [type(error) for error in found] == [DatabaseUnavailable] * 4
+    await asyncio.gather(*(transact(second, work) for _ in range(4)))
+    await close_database(first)
+    await close_database(second)
+
+
 @only_postgresql
 async def test_statements_end_in_time(database_url: str) -> None:
     db = await open_database(database_url, statement_timeout=0.2)

@@ -12,9 +12,9 @@ from app.db.inventory import (
     begin_reindexing,
     counts,
     end_reindexing,
-    is_empty,
     is_reindexing,
     iterate_instances,
+    names_blobs,
     ping,
     referenced_keys,
     tombstoned_keys,
@@ -36,7 +36,7 @@ async def filled(db: Database, number: int = 7) -> list[InstanceRecord]:
 
 async def test_an_empty_archive(db: Database) -> None:
     await ping(db)
-    assert await is_empty(db)
+    assert not await names_blobs(db)
     assert await counts(db) == (0, 0, 0)
     assert [one async for one in iterate_instances(db)] == []
     assert [one async for one in tombstoned_keys(db)] == []
@@ -51,7 +51,7 @@ async def test_every_instance_is_walked_once(db: Database, page: int) -> None:
     assert sorted(location.ref for location in found) == sorted(record.ref for record in records)
     assert found[0] == await locate_instance(db, found[0].ref)
     assert await counts(db) == (2, 6, 7)
-    assert not await is_empty(db)
+    assert await names_blobs(db)
 
 
 async def test_no_connection_is_held_between_pages(database_url: str) -> None:
@@ -78,7 +78,7 @@ async def test_a_reindex_begins_with_empty_tables_and_leaves_a_mark(db: Database
     for _ in range(2):  # begun anew after one that was broken off
         await begin_reindexing(db)
         assert await is_reindexing(db)
-        assert await is_empty(db)
+        assert not await names_blobs(db)
         assert await counts(db) == (0, 0, 0)
         await assert_consistent(db)
         with pytest.raises(ArchiveIncomplete):
@@ -107,4 +107,4 @@ async def test_the_mark_and_the_clearing_are_one_transaction(db: Database) -> No
 async def test_what_was_deleted_is_not_nothing(db: Database) -> None:
     records = await filled(db, 1)
     await delete(db, records[0].ref, retention=MONTH)
-    assert not await is_empty(db)
+    assert await names_blobs(db)

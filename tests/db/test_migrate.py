@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from app.db.engine import Database, close_database, open_database, reading, transact
-from app.db.inventory import ping
+from app.db.inventory import names_blobs, ping
 from app.db.migrate import downgrade, migrate, newest_revision, pending_revisions
 from app.db.tables import metadata
 from app.errors import DatabaseUnavailable
@@ -103,6 +103,7 @@ async def test_up_down_and_up_again(db: Database) -> None:
     assert (await pending_revisions(db))[0] == "0001"
     with pytest.raises(DatabaseUnavailable):
         await ping(db)
+    assert not await names_blobs(db)
     await migrate(db)
     await ping(db)
     assert await pending_revisions(db) == ()

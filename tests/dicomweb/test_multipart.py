@@ -128,6 +128,9 @@ ODDLY_FRAMED = {
     "header name in other case": b"--b\r\ncontent-TYPE:a/b\r\n\r\n" + DATA + b"\r\n--b--",
     "header lines in LF": b"--b\r\nContent-Type: a/b\n\n" + DATA + b"\r\n--b--",
     "LF throughout": b"--b\nContent-Type: a/b\n\n" + DATA + b"\n--b--\n",
+    "LF, then CR LF at the end": b"--b\nContent-Type: a/b\n\n" + DATA + b"\r\n--b--\r\n",
+    "LF, then CR LF and the end": b"--b\nContent-Type: a/b\n\n" + DATA + b"\r\n--b--",
+    "LF, then CR LF without hyphens": b"--b\nContent-Type: a/b\n\n" + DATA + b"\r\n--b",
     "folded header": b"--b\r\nContent-Type:\r\n a/b\r\n\r\n" + DATA + b"\r\n--b--",
     "a header line that is none": b"--b\r\nwhat is this\r\n and this\r\nContent-Type: a/b\r\n\r\n"
     + DATA
@@ -144,6 +147,17 @@ ODDLY_FRAMED = {
 def test_odd_framing(name: str, size: int) -> None:
     [part] = read(ODDLY_FRAMED[name], size)
     assert part == Part(part.headers, MediaType("a", "b"), DATA)
+
+
+@pytest.mark.parametrize("size", CHUNK_SIZES)
+@pytest.mark.parametrize("data", [b"", b"X", b"\r", b"X\r", b"\r\r", b"X\r\n", b"\n\r", b"\r\n--c\r"])
+@pytest.mark.parametrize(("first", "then"), [(b"\n", b"\n"), (b"\n", b"\r\n"), (b"\r\n", b"\r\n")])
+def test_the_line_break_before_a_delimiter_is_that_behind_it(data: bytes, first: bytes, then: bytes, size: int) -> None:
+    """A script that mixes echo and printf; parts may end in CR or LF themselves."""
+    head = b"Content-Type: a/b"
+    body = b"--b" + first + head + first + first + data
+    body += then + b"--b" + then + head + then + then + data + then + b"--b--" + then
+    assert [part.data for part in read(body, size)] == [data, data]
 
 
 @pytest.mark.parametrize("size", CHUNK_SIZES)

@@ -34,7 +34,7 @@ def test_all_stored() -> None:
     answer.stored(ONE, CT)
     answer.stored(TWO, CT)
     assert answer.status == 200  # STO-003
-    assert answer.location == f"{BASE}/studies/1.1"
+    assert answer.location == f"{BASE}/studies/1.1/series/1.2"
     assert json.loads(answer.to_json()) == {
         "00081190": {"vr": "UR", "Value": [f"{BASE}/studies/1.1"]},
         "00081199": {
@@ -105,7 +105,23 @@ def test_retrieve_url_of_several_studies_is_empty() -> None:
     answer.stored(ONE, CT)
     answer.stored(OTHER_STUDY, CT)
     assert answer.dataset()["00081190"] == {"vr": "UR"}
+
+
+def test_location_is_the_smallest_resource_that_holds_all_that_is_new() -> None:
+    """PS3.18 10.5.3.2, STO-027."""
+    answer = response("1.1")
+    answer.stored(ONE, CT, is_new=False)
     assert answer.location is None
+    expected = (
+        (TWO, "/studies/1.1/series/1.2/instances/1.4"),
+        (TWO, "/studies/1.1/series/1.2/instances/1.4"),
+        (InstanceRef("1.1", "1.2", "1.5"), "/studies/1.1/series/1.2"),
+        (InstanceRef("1.1", "1.3", "1.6"), "/studies/1.1"),
+        (OTHER_STUDY, "/studies"),
+    )
+    for ref, path in expected:
+        answer.stored(ref, CT)
+        assert answer.location == BASE + path
 
 
 def test_failure_of_an_instance_without_name_is_another_failure() -> None:

@@ -93,6 +93,17 @@ async def test_one_bad_part_never_harms_the_others(archive: Archive) -> None:
     assert (await counts(archive.db))[2] == 3
 
 
+@pytest.mark.parametrize("written", ["1.2.03", "1.2.3 ", "1.2.3\0", " 1.2.3", "1.2.3\\"])
+async def test_uids_as_clients_write_them(archive: Archive, written: str) -> None:
+    """Not as PS3.5 9.1 and 6.2 would have them, but there is no doubt which is meant."""
+    data = make_instance(written, written, written)
+    (result,) = await upload(archive, [data])
+    assert isinstance(result, StoredInstance)
+    uid = written.strip(" \0\\")
+    assert result.ref == InstanceRef(uid, uid, uid)
+    assert await content(archive, (await locate_instance(archive.db, result.ref)).blob_key) == data
+
+
 async def test_many_instances_pass_through_several_batches(archive: Archive) -> None:
     study = new_uid()
     files = [make_instance(study, InstanceNumber=str(number)) for number in range(store.BATCH_INSTANCES * 2 + 5)]

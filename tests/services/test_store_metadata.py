@@ -212,6 +212,18 @@ async def test_a_broken_xml_part_is_one_instance(archive: Archive) -> None:
     assert broken.status is store_status.CANNOT_UNDERSTAND
 
 
+@pytest.mark.parametrize("is_xml", [True, False])
+async def test_a_broken_part_is_told_wherever_it_stands(archive: Archive, is_xml: bool) -> None:
+    message = Message(archive)
+    add = message.xml if is_xml else message.document
+    add(text=b"<")
+    add(metadata(_7FE00010="p"))
+    message.part("p", JPEG, "image/jpeg")
+    broken, stored = await message.store()
+    assert isinstance(broken, RefusedInstance)
+    assert isinstance(stored, StoredInstance)
+
+
 async def test_an_array_that_breaks_off_keeps_what_came_before(archive: Archive) -> None:
     message = Message(archive)
     message.document(text=orjson.dumps([metadata(_7FE00010="p")])[:-1] + b", oops]")
@@ -223,9 +235,11 @@ async def test_an_array_that_breaks_off_keeps_what_came_before(archive: Archive)
 
 
 @pytest.mark.parametrize("text", [b"", b"[", b"[]", b"5", b"\xff\xfe", b"[1]", b"{", b"[" * 100_000])
-async def test_nothing_but_broken_metadata_is_a_broken_message(archive: Archive, text: bytes) -> None:
+@pytest.mark.parametrize("is_xml", [True, False])
+async def test_nothing_but_broken_metadata_is_a_broken_message(archive: Archive, text: bytes, is_xml: bool) -> None:
     message = Message(archive)
-    message.document(text=text)
+    for _ in range(2):
+        (message.xml if is_xml else message.document)(text=text)
     message.part("p", JPEG, "image/jpeg")
     with pytest.raises(MalformedMessage):
         await message.store()
