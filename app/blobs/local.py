@@ -213,6 +213,7 @@ class LocalBlobStore(BlobStore):
         self.close_idle_files()
         for pool in (self._reads, self._writes):
             await asyncio.to_thread(pool.shutdown)
+        self.tree.forget()
 
     # What follows runs in threads.
 
