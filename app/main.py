@@ -1,9 +1,10 @@
 """The whole wiring on one page: settings in, application out."""
 
+import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from app.api.direct_routes import DirectRoutes
 from app.api.errors import install_error_handlers
 from app.api.middleware import HeadAsGet, RequestContext
 from app.api.openapi import install_openapi
-from app.blobs import open_blob_store
+from app.blobs import BlobStore, open_blob_store
 from app.db.engine import close_database, open_database
 from app.db.ingest import DuplicatePolicy
 from app.db.migrate import migrate
@@ -48,6 +49,7 @@ from app.services.derived_cache import DerivedCache
 from app.settings import LogFormat, Settings
 from app.shared_metrics import SharedMetrics
 
+UNUSED_FILES_SECONDS = 60.0
 EXPOSED_HEADERS = (
     "Content-Type, Content-Length, Content-Location, Location, Warning, ETag, Last-Modified, Content-Range, "
     "Accept-Ranges, Retry-After, Server-Timing, X-Request-ID"
@@ -109,6 +111,24 @@ async def open_archive(settings: Settings, *, migrated: bool = True) -> AsyncIte
         await close_database(database)
 
 
+@asynccontextmanager
+async def _closing_unused_files(blobs: BlobStore) -> AsyncIterator[None]:
+    """What another process has swept would stay on the disk as long as this one has it open."""
+
+    async def keep_closing() -> None:
+        while True:
+            await asyncio.sleep(UNUSED_FILES_SECONDS)
+            await blobs.close_unused_files()
+
+    closing = asyncio.create_task(keep_closing())
+    try:
+        yield
+    finally:
+        closing.cancel()
+        with suppress(asyncio.CancelledError):
+            await closing
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application. Without an argument the settings come from the environment."""
     settings = settings or Settings()
@@ -118,7 +138,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics_dir = Path(settings.metrics_dir) if settings.metrics_dir else None
         app.state.metrics = metrics = SharedMetrics(registry, metrics_dir)
-        async with open_archive(settings) as archive, metrics.told():
+        async with open_archive(settings) as archive, metrics.told(), _closing_unused_files(archive.blobs):
             app.state.door = _door(settings, archive)
             log.info("started", version=__version__, data_dir=str(settings.data_dir))
             yield
