@@ -100,7 +100,6 @@ async def open_archive(settings: Settings, *, migrated: bool = True) -> AsyncIte
                 limits=Limits(
                     parse=ParseLimits(bulkdata_threshold=settings.bulkdata_threshold),
                     max_decoded_bytes=settings.max_decoded_bytes,
-                    codec_timeout=settings.codec_timeout_seconds,
                 ),
                 cache=DerivedCache(settings.effective_cache_dir, settings.cache_bytes),
             )
