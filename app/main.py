@@ -1,9 +1,10 @@
 """The whole wiring on one page: settings in, application out."""
 
+import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -52,6 +53,7 @@ from app.services.derived_cache import DerivedCache
 from app.settings import LogFormat, Settings
 from app.shared_metrics import SharedMetrics
 
+UNUSED_FILES_SECONDS = 60.0
 EXPOSED_HEADERS = (
     "Content-Type, Content-Length, Content-Location, Location, Warning, ETag, Last-Modified, Content-Range, "
     "Accept-Ranges, Retry-After, Server-Timing, X-Request-ID"
@@ -127,10 +129,27 @@ def _archive(settings: Settings, database: Database, blobs: BlobStore, threads: 
         limits=Limits(
             parse=ParseLimits(bulkdata_threshold=settings.bulkdata_threshold),
             max_decoded_bytes=settings.max_decoded_bytes,
-            codec_timeout=settings.codec_timeout_seconds,
         ),
         cache=DerivedCache(settings.effective_cache_dir, settings.cache_bytes),
     )
+
+
+@asynccontextmanager
+async def _closing_unused_files(blobs: BlobStore) -> AsyncIterator[None]:
+    """What another process has swept would stay on the disk as long as this one has it open."""
+
+    async def keep_closing() -> None:
+        while True:
+            await asyncio.sleep(UNUSED_FILES_SECONDS)
+            await blobs.close_unused_files()
+
+    closing = asyncio.create_task(keep_closing())
+    try:
+        yield
+    finally:
+        closing.cancel()
+        with suppress(asyncio.CancelledError):
+            await closing
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -142,7 +161,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics_dir = Path(settings.metrics_dir) if settings.metrics_dir else None
         app.state.metrics = metrics = SharedMetrics(registry, metrics_dir)
-        async with open_archive(settings) as archive, metrics.told():
+        async with open_archive(settings) as archive, metrics.told(), _closing_unused_files(archive.blobs):
             app.state.door = _door(settings, archive)
             log.info("started", version=__version__, data_dir=str(settings.data_dir))
             yield

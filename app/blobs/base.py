@@ -68,7 +68,9 @@ class BlobWriter(ABC):
 
 
 class BlobStore(ABC):
-    """Seven methods. Ranges are (offset, length) with length > 0; a range that crosses the end is an error.
+    """What is abstract every store has to do; for the rest there is a way here, and some know a better one.
+
+    Ranges are (offset, length) with length > 0; a range that crosses the end is an error.
 
     passes_files  `pieces` gives parts of files, which cost nothing to read
     """
@@ -143,6 +145,11 @@ class BlobStore(ABC):
     async def remove_stale_spool(self, older_than: timedelta) -> int:
         """Remove what dead processes left of unfinished uploads, last touched before `older_than` ago; how many."""
         return 0
+
+    async def close_unused_files(self) -> None:
+        """Let go of files that were not read since the last call, and of those that were removed: as long as one is open, its room
+        on the disk is not free. To be called every minute or so. Does nothing in a store without files."""
+        return
 
     async def close(self) -> None:
         """Release what is held. Does nothing by default."""

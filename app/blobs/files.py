@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 CHUNK = 512 * 1024
 _PROBE_STEP = 128 * 1024  # what the kernel reads ahead at least
+_MARK = ""  # is no key: what lies before it was not used since it was put there
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux
 
 
@@ -103,7 +104,9 @@ class OpenFiles:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._files: OrderedDict[str, OpenFile] = OrderedDict()
+        self._files: OrderedDict[str, OpenFile | None] = (
+            OrderedDict()
+        )  # in the order of their last use; None is the mark
 
     def get(self, key: str, *, looks: bool = True) -> OpenFile | None:
         file = self._files.get(key)
@@ -122,6 +125,18 @@ class OpenFiles:
         self._files.move_to_end(key)
         if len(self._files) > self._most:
             self._files.popitem(last=False)
+
+    def take_unused(self) -> list[OpenFile]:
+        """Those that were not used since the last call, and those that were removed: open until the caller lets go of them."""
+        taken: list[OpenFile | None] = []
+        if _MARK in self._files:  # if not, many others have been used since
+            while (file := self._files.popitem(last=False)[1]) is not None:
+                taken.append(file)
+        for key, file in list(self._files.items()):
+            if file is not None and os.fstat(file.descriptor).st_nlink == 0:
+                taken.append(self._files.pop(key))
+        self._files[_MARK] = None
+        return [file for file in taken if file is not None]
 
     def clear(self) -> None:
         self._files.clear()

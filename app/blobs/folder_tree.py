@@ -11,14 +11,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.blobs.folder_sync import FolderSyncs, sync_folder
+from app.blobs.folder_sync import FolderSyncs, SyncedFolder, sync_folder
 from app.blobs.keys import validate_key
 from app.blobs.spool import storage_error
 from app.errors import BlobNotFound, BlobStoreUnavailable
 
 FOLDER_MODE = 0o750
 _PLACE_ATTEMPTS = 100
-_DURABLE_FOLDERS = 10_000
+_DURABLE_FOLDERS = 256  # each is a descriptor; to forget one costs a sync of those above it
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
@@ -30,7 +30,8 @@ class FolderTree:
         self.sync = sync
         self._mark = mark
         self._folder_syncs = FolderSyncs()
-        self._durable: set[str] = set()  # folders whose entries, and those of all above them, are on the disk
+        # Folders whose names, and those of all above them, are on the disk; another of the same path is another one.
+        self._durable: dict[str, SyncedFolder] = {}
 
     def path_of(self, key: str) -> str:
         return f"{self.root}/{validate_key(key)}"
@@ -60,13 +61,13 @@ class FolderTree:
         """Make what was placed durable, each folder once. Those with which it failed are taken away again, and told.
 
         The folders are synced first, then each parent that may not hold the name of its child on the disk yet, and so on upwards.
-        Whether a folder is known is asked after the rename, and `remove` forgets a folder before it removes it: a
-        folder that was removed and made again in between is never taken for a durable one.
+        Whether a folder is known is asked after the rename, of the folder that was synced then: one that was removed and made
+        again in between, by whatever process, is never taken for the durable one that had its path.
         """
         failed: dict[str, OSError] = {}
         if not self.sync:
             return failed
-        fresh: list[str] = []
+        fresh: dict[str, SyncedFolder] = {}
         below: dict[str, list[str]] = {}  # the targets that depend on a folder
         for target in targets:
             below.setdefault(_parent(target), []).append(target)
@@ -74,16 +75,16 @@ class FolderTree:
             above: dict[str, list[str]] = {}
             for folder, inside in below.items():
                 try:
-                    self._folder_syncs.sync(folder)
+                    synced = self._folder_syncs.sync(folder)
                 except OSError as error:
                     for target in inside:
                         failed[target] = OSError(error.errno, error.strerror)
                         with contextlib.suppress(OSError):  # a commit that failed leaves nothing to see
                             os.unlink(target)
                     continue
-                if folder != self.root and folder not in self._durable:
+                if folder != self.root and not self._is_known(folder, synced):
                     above.setdefault(_parent(folder), []).extend(inside)
-                    fresh.append(folder)
+                    fresh[folder] = synced
             below = above
         # Only now: whoever meets a known folder looks no further up.
         if len(self._durable) > _DURABLE_FOLDERS:
@@ -92,10 +93,18 @@ class FolderTree:
             self._durable.update(fresh)
         return failed
 
+    def forget(self) -> None:
+        """Nothing is known to be durable any more, and no folder is open."""
+        self._durable.clear()
+
+    def _is_known(self, folder: str, synced: SyncedFolder) -> bool:
+        known = self._durable.get(folder)
+        return known is not None and known.identity == synced.identity
+
     def _make_folder(self, folder: str) -> None:
         if folder == self.root:
             return
-        self._durable.discard(folder)  # another process may have removed it
+        self._durable.pop(folder, None)  # another process may have removed it
         try:
             os.mkdir(folder, FOLDER_MODE)
         except FileExistsError:
@@ -119,7 +128,7 @@ class FolderTree:
             raise storage_error(error) from error
         folder = _parent(path)
         while folder != self.root:
-            self._durable.discard(folder)
+            self._durable.pop(folder, None)
             try:
                 os.rmdir(folder)
             except FileNotFoundError:

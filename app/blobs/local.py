@@ -215,10 +215,16 @@ class LocalBlobStore(BlobStore):
         """Files that were read last are kept open: close those that nobody is reading."""
         self._files.clear()
 
+    async def close_unused_files(self) -> None:
+        files = self._files.take_unused()
+        if files:  # the last who has a removed file open waits until its room on the disk is free
+            await in_thread(self._reads, files.clear)
+
     async def close(self) -> None:
         self.close_idle_files()
         for pool in (self._reads, self._writes):
             await asyncio.to_thread(pool.shutdown)
+        self.tree.forget()
 
     # What follows runs in threads.
 

@@ -152,16 +152,29 @@ class ObjectBlobStore(BlobStore):
             return
 
     def put(self, key: str, data: bytes | memoryview) -> bool:
-        """Upload at once. Whether the answer proves that every byte arrived: the entity tag of S3 is the MD5 of what was
-        received, unless the bucket is encrypted with keys of its own. Where it is something else, no further one is looked at.
+        """Upload at once. Whether it is proven that every byte arrived: the entity tag of S3 is the MD5 of what was received,
+        unless the bucket is encrypted with keys of its own. One that is not is doubted before the server is: what is there is read.
+        Other bytes are taken away, and BlobStoreUnavailable is raised; if they are the same, tags of this server are no MD5, and
+        no further one is looked at.
         """
         digest = hashlib.md5(data, usedforsecurity=False).hexdigest() if self._tags_are_md5 else None
         with self._translated(key):
             tag = obstore.put(self.store, key, data, use_multipart=False)["e_tag"] or ""
-        proven = tag.strip('"').lower() == digest
-        if not proven:
-            self._tags_are_md5 = False
-        return proven
+        if digest is None or tag.strip('"').lower() == digest:
+            return digest is not None
+        if not self._holds(key, data):
+            self.remove(key)
+            raise BlobStoreUnavailable("an upload did not arrive whole in the object store")
+        self._tags_are_md5 = False
+        return True
+
+    def _holds(self, key: str, data: bytes | memoryview) -> bool:
+        """Whether the object is these bytes."""
+        try:
+            with self._translated(key):
+                return memoryview(obstore.get(self.store, key).bytes()) == memoryview(data)
+        except BlobNotFound:
+            return False
 
     def put_parts(self, key: str, size: int, data: Iterator[bytes]) -> None:
         """Upload in parts. An exception of `data` aborts the upload: nothing becomes visible."""

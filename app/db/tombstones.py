@@ -57,17 +57,6 @@ def tombstones_below(statement: Select[Any], ref: Reference) -> Select[Any]:
     return statement
 
 
-async def list_tombstones(db: Database, ref: Reference | None = None, *, reason: str | None = None) -> list[Tombstone]:
-    """All, or those of what is or was below `ref`, oldest first. Raises DatabaseUnavailable."""
-    statement = select(*_TOMBSTONE).order_by(tombstones.c.created_at, tombstones.c.id)
-    if ref is not None:
-        statement = tombstones_below(statement, ref)
-    if reason is not None:
-        statement = statement.where(tombstones.c.reason == reason)
-    async with reading(db) as connection:
-        return [_tombstone(row) for row in (await connection.execute(statement)).all()]
-
-
 async def restorable(db: Database, ref: Reference, *, now: datetime | None = None) -> list[Tombstone]:
     """What restoring `ref` brings back: of every instance below it that is not stored now, the newest deleted content.
 

@@ -3,7 +3,6 @@
 numpy is imported where it is used: most of what is asked of this module, and of a server, needs none of it.
 """
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,16 +49,6 @@ def swap_bytes(data: bytes, width: int) -> bytes:
     return swapped + bytes(data[whole:])
 
 
-def covering_words(offset: int, length: int, width: int) -> tuple[int, int]:
-    """The smallest range of whole words that covers `length` bytes from `offset`: (offset, length).
-
-    A frame of odd size in Explicit VR Big Endian OW begins or ends inside a word: read this range, swap it, and cut.
-    """
-    first = offset - offset % width
-    end = offset + length
-    return first, end + -end % width - first
-
-
 def extract_bits(data: bytes, first_bit: int, bit_length: int) -> bytes:
     """`bit_length` bits of `data` from `first_bit` on, counted from the least significant bit of the first byte.
 
@@ -100,18 +89,6 @@ class BitConcatenator:
         last = bytes([self._pending]) if self._length else b""
         self._pending = self._length = 0
         return last
-
-
-def concatenate_bits(frames: Iterable[bytes], bit_length: int) -> bytes:
-    """Frames of `bit_length` bits each as one run of bits without padding between them (PS3.18 8.7.3.3.1).
-
-    Each frame begins in the least significant bit of its first byte; so does the result, whose last byte is padded with
-    zero bits. Raises ValueError when a frame is short.
-    """
-    joined = BitConcatenator()
-    parts = [joined.add(frame, bit_length) for frame in frames]
-    parts.append(joined.end())
-    return b"".join(parts)
 
 
 def _lowest(bits: int, count: int) -> int:

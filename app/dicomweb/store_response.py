@@ -50,7 +50,6 @@ class StoreResponse:
     _stored: list[_Stored] = field(default_factory=list, init=False)
     _failed: list[_Failed] = field(default_factory=list, init=False)
     _other: list[StoreStatus] = field(default_factory=list, init=False)
-    _malformed: int = field(default=0, init=False)
 
     def stored(
         self,
@@ -72,18 +71,13 @@ class StoreResponse:
         else:
             self._other.append(reason)
 
-    def other_failure(self, reason: StoreStatus, *, malformed: bool = False) -> None:
-        """A part that belongs to no known instance is refused. `malformed`: the message itself is broken there."""
-        self._other.append(reason)
-        self._malformed += malformed
-
     @property
     def status(self) -> int:
-        """Table 10.5.3-1: 200 all stored; 202 with failures or warnings; 400 bad syntax, or nothing sent; 409 none stored."""
+        """Table 10.5.3-1: 200 all stored; 202 with failures or warnings; 400 nothing sent; 409 none stored."""
         failures = len(self._failed) + len(self._other)
         if self._stored:
             return 202 if failures or any(item.warning for item in self._stored) else 200
-        return 400 if failures == self._malformed else 409
+        return 409 if failures else 400
 
     def dataset(self) -> DicomJson:
         """The response module in the DICOM JSON Model, keys ascending; sequences only where they have items (Table I.1-1)."""

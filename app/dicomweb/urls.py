@@ -6,10 +6,10 @@ Forwarded (RFC 7239) or X-Forwarded-*; the request itself.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
-from app.dicom.references import InstanceRef, Reference, resource_path
+from app.dicom.references import Reference, resource_path
 
 # What `service_url` looks at, in lower case.
 HEADERS_OF_THE_BASE = (
@@ -108,8 +108,3 @@ def _without_default_port(scheme: str, authority: str) -> str:
 def resource_url(base_url: str, ref: Reference) -> str:
     """The Retrieve URL (0008,1190) of a study, series or instance."""
     return base_url + resource_path(ref)
-
-
-def frames_url(base_url: str, ref: InstanceRef, frames: Iterable[int]) -> str:
-    """The URL of some frames of an instance, numbers from 1: the Content-Location of a part that holds one."""
-    return f"{resource_url(base_url, ref)}/frames/{','.join(map(str, frames))}"

@@ -4,16 +4,6 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-FUZZY_MATCHING_NOT_SUPPORTED = (
-    "The fuzzymatching parameter is not supported. Only literal matching has been performed."  # 8.3.4.2
-)
-EMPTY_VALUE_MATCHING_NOT_SUPPORTED = (
-    "The emptyvaluematching parameter is not supported. Empty Value Matching has not been performed."  # 8.3.4.5
-)
-MULTIPLE_VALUE_MATCHING_NOT_SUPPORTED = (
-    "The multiplevaluematching parameter is not supported. Multiple Value Matching has not been performed."  # 8.3.4.6
-)
-
 # Ours: 8.3.5.1.1 does not say what becomes of characters that cannot be drawn.
 ILLEGIBLE_ANNOTATION = "Characters of the annotation cannot be drawn. They are shown as boxes."
 

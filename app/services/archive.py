@@ -20,17 +20,12 @@ ROWS = 256  # of a transaction: it holds its locks for some 100 ms
 @dataclass(frozen=True, slots=True)
 class Limits:
     """max_decoded_bytes   of one frame after decoding
-    codec_timeout       in seconds for one frame
     max_metadata_bytes  of one metadata part of a store
     """
 
     parse: ParseLimits = field(default_factory=ParseLimits)
     max_decoded_bytes: int = 1024**3
-    codec_timeout: float = 60.0
-    min_free_bytes: int = 0
     max_metadata_bytes: int = 1 << 26
-    search_max_results: int = 1000
-    search_candidate_cap: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)

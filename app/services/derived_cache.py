@@ -20,6 +20,7 @@ from enum import Enum
 from pathlib import Path
 from threading import Lock
 
+from app.blobs.threads import ended
 from app.observability import log
 from app.services.derived_files import (
     TOUCH_AFTER,
@@ -139,7 +140,14 @@ class DerivedCache:
 
     async def create(self) -> DerivedWriter:
         """A writer of a new file, which is nobody's until it is finished. Raises OSError."""
-        return await asyncio.to_thread(self._create)
+        making = asyncio.get_running_loop().run_in_executor(None, self._create)
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await ended(making)
+            if making.exception() is None:  # nobody else will
+                await ended(asyncio.ensure_future(making.result().cancel()))
+            raise
 
     def keeps(self, size: int) -> bool:
         """Whether a file of this size may stay: one of half the bound or more would drive everything else out."""

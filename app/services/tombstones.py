@@ -3,7 +3,8 @@
 The database decides; these follow it. One that could not be written is written by the next sweep.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 import orjson
@@ -11,11 +12,14 @@ import orjson
 from app.blobs.base import BlobStore
 from app.blobs.keys import tombstone_key
 
+AT_ONCE = 16  # each takes a turn of the disk or of the network, and they share it
+
 
 async def record_tombstones(blobs: BlobStore, blob_keys: Iterable[str], reason: str) -> None:
-    """Mark blobs as `deleted` or `replaced`. Raises Unavailable."""
+    """Mark blobs as `deleted` or `replaced`. Raises Unavailable; others may be marked then."""
     text = orjson.dumps({"reason": reason, "at": datetime.now(UTC).isoformat()})
-    for key in blob_keys:
+
+    async def record(key: str) -> None:
         writer = await blobs.open_writer()
         try:
             await writer.write(text)
@@ -24,8 +28,26 @@ async def record_tombstones(blobs: BlobStore, blob_keys: Iterable[str], reason: 
             await writer.cancel()
             raise
 
+    await _each(blob_keys, record)
+
 
 async def erase_tombstones(blobs: BlobStore, blob_keys: Iterable[str]) -> None:
-    """The blobs are live again, or gone for good. Raises Unavailable."""
-    for key in blob_keys:
-        await blobs.delete(tombstone_key(key))
+    """The blobs are live again, or gone for good. Raises Unavailable; others may be erased then."""
+    await _each(blob_keys, lambda key: blobs.delete(tombstone_key(key)))
+
+
+async def _each(keys: Iterable[str], work: Callable[[str], Awaitable[None]]) -> None:
+    """AT_ONCE of them at a time. The first error ends them all, and is raised when they have ended."""
+    keys = list(keys)
+    waiting = iter(keys)
+
+    async def one_after_another() -> None:
+        for key in waiting:
+            await work(key)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(keys))):
+                group.create_task(one_after_another())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app import main
 from app.api import frame_answers
 from app.main import create_app
 from app.settings import Settings
@@ -230,6 +231,23 @@ async def test_no_file_is_held_open(app: FastAPI, client: httpx.AsyncClient, tmp
 
     await until(lambda: not open_below(tmp_path / "data" / "blobs"))  # the thread that opened it lets go a moment after
     assert (await get(client, url)).status_code == 200
+
+
+async def test_what_was_swept_is_not_held_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another process, while nobody asks for anything."""
+    monkeypatch.setattr(main, "UNUSED_FILES_SECONDS", 0.01)
+    app = main.create_app(Settings(data_dir=tmp_path / "data", sync=False, log_level="warning"))
+    blobs = tmp_path / "data" / "blobs"
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://gantry.test") as client,
+    ):
+        url = await store(client, image(300)[0])
+        await asked_often(client, url)
+        for path in blobs.rglob("*.dcm"):
+            path.unlink()
+        await until(lambda: not open_below(blobs))
 
 
 async def test_so_much_is_kept_and_no_more(

@@ -36,11 +36,12 @@ def names_in(folder: Path) -> list[str]:
 
 
 def open_below(folder: Path) -> list[str]:
-    """What this process has open below a folder."""
+    """Files that this process has open below a folder; folders that are known to be durable stay open."""
     names = []
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            names.append(str(descriptor.readlink()))
+            if not descriptor.is_dir():
+                names.append(str(descriptor.readlink()))
     return [name for name in names if name.startswith(str(folder))]
 
 

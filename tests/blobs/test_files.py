@@ -12,7 +12,7 @@ from app.blobs.files import FileSlice, OpenFile, OpenFiles, are_ends_in_memory
 from app.blobs.local import LocalBlobStore
 from app.blobs.memory import MemoryBlobStore
 from app.errors import BlobNotFound, BlobStoreUnavailable
-from tests.blobs.backend import new_key, noise, write_blob
+from tests.blobs.backend import new_key, noise, open_below, until, write_blob
 
 
 def opened(path: Path) -> OpenFile:
@@ -108,6 +108,42 @@ def test_only_so_many_stay_open(tmp_path: Path) -> None:
     assert [is_open(one) for one in descriptors] == [True, False, True], "b was used least recently"
     files.clear()
     assert not any(is_open(one) for one in descriptors)
+
+
+def test_what_was_not_used_for_a_while_and_what_was_removed_is_let_go(tmp_path: Path) -> None:
+    files = OpenFiles(4)
+    descriptors = {}
+    for name in "abcd":
+        (tmp_path / name).write_bytes(b"x")
+        files.keep(name, opened(tmp_path / name))
+        found = files.get(name)
+        assert found is not None
+        descriptors[name] = found.descriptor
+    del found
+    (tmp_path / "d").unlink()
+    assert len(files.take_unused()) == 1
+    assert [is_open(one) for one in descriptors.values()] == [True, True, True, False], "d was removed"
+    files.get("b", looks=False)
+    assert len(files.take_unused()) == 2
+    assert [is_open(one) for one in descriptors.values()] == [False, True, False, False], "b alone was used since"
+    assert files.get("a") is None
+    for name in "aceg":  # as many as there is room for: the mark has gone too
+        (tmp_path / name).write_bytes(b"x")
+        files.keep(name, opened(tmp_path / name))
+    assert files.take_unused() == []
+    assert all(files.get(name) for name in "aceg")
+    assert len(files.take_unused()) == 0
+    assert len(files.take_unused()) == 4
+
+
+async def test_a_file_that_another_process_removed_is_closed(store: LocalBlobStore) -> None:
+    key = await write_blob(store, noise(5000))
+    await store.get_range(key, 0, 1)
+    (store.root / key).unlink()
+    assert open_below(store.root)
+    await store.close_unused_files()
+    await until(lambda: not open_below(store.root))
+    await MemoryBlobStore().close_unused_files()
 
 
 def test_what_is_in_memory(tmp_path: Path) -> None:

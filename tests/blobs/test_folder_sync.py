@@ -1,6 +1,7 @@
 """One sync serves all who wait for it, and nobody who came after it had begun."""
 
 import errno
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.blobs import folder_sync
-from app.blobs.folder_sync import FolderSyncs
+from app.blobs.folder_sync import FolderSyncs, SyncedFolder
 
 
 class Disk:
@@ -21,12 +22,13 @@ class Disk:
         self.count = 0
         self.fails = False
 
-    def sync(self, _folder: str) -> None:
+    def sync(self, _folder: str) -> SyncedFolder:
         self.count += 1
         self.begun.release()
         assert self.go_on.acquire(timeout=10)
         if self.fails:
             raise OSError(errno.EIO, "the disk is broken")
+        return SyncedFolder(os.open("/", os.O_RDONLY))
 
 
 @pytest.fixture
@@ -93,6 +95,7 @@ def test_folders_do_not_wait_for_each_other(disk: Disk) -> None:
 
 
 def test_the_real_call(tmp_path: Path) -> None:
-    FolderSyncs().sync(str(tmp_path))
+    found = FolderSyncs().sync(str(tmp_path))
+    assert found.identity == (tmp_path.stat().st_dev, tmp_path.stat().st_ino)
     with pytest.raises(FileNotFoundError):
         FolderSyncs().sync(tmp_path / "missing")

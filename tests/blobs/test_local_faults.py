@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from app.blobs import LocalBlobStore, threads
+from app.blobs import LocalBlobStore, folder_tree, threads
 from app.errors import BlobNotFound, BlobStoreUnavailable, OutOfSpace
 from tests.blobs.backend import MIB, list_keys, names_in, new_key, noise, open_below, read_blob, until, write_blob
 
@@ -173,6 +173,51 @@ async def test_a_folder_is_not_known_before_all_above_it_are_synced(
     monkeypatch.setattr(os, "fsync", sync)
     assert await committed_together(store, ["instances/1/2/3/a", "instances/1/2/4/b"]) == [None] * 2
     assert store.tree._durable
+
+
+@pytest.mark.parametrize("path", ["instances/1/2/3", "instances/1/2"])
+async def test_a_folder_that_others_removed_and_made_again_is_not_the_known_one(
+    store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Three processes: one knows the folder, one removes it with its last blob, one has made it anew and not synced it yet."""
+    await write_blob(store, b"abc", "instances/1/2/3/a.dcm")
+    await write_blob(store, b"abc", "instances/1/other")
+    removing = LocalBlobStore(store.root)
+    await removing.delete("instances/1/2/3/a.dcm")
+    await removing.close()
+    (store.root / path).mkdir(parents=True)
+    synced: list[str] = []
+    original = os.fsync
+
+    def sync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()).removeprefix(str(store.root)))
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    await write_blob(store, b"abc", f"{path}/b.dcm")
+    expected = ["/instances/1/2/3", "/instances/1/2", "/instances/1"]
+    assert synced == expected[expected.index(f"/{path}") :]
+    synced.clear()
+    await write_blob(store, b"abc", f"{path}/c.dcm")
+    assert synced == [f"/{path}"], "now it is known"
+
+
+def open_files() -> int:
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_folders_that_are_known_are_few_open_files(
+    store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_tree, "_DURABLE_FOLDERS", 5)
+    before = open_files()
+    for number in range(30):
+        await write_blob(store, b"abc", f"instances/1/{number}/a.dcm")
+    assert open_files() - before <= 5 + 4
+    for number in range(30):
+        await store.delete(f"instances/1/{number}/a.dcm")
+    assert open_files() == before
 
 
 async def test_blobs_that_come_together_have_each_of_their_folders_synced_once(

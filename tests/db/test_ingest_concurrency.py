@@ -16,11 +16,10 @@ from app.db.engine import Database, close_database, open_database
 from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, ingest
 from app.db.inventory import counts
 from app.db.locate import locate_instances
-from app.db.tombstones import list_tombstones
 from app.dicom.instance import InstanceRecord
 from app.dicom.references import SeriesRef, StudyRef
 from app.errors import NotFound
-from tests.support.consistency import assert_consistent
+from tests.support.consistency import assert_consistent, list_tombstones
 from tests.support.dicom_bytes import make_instance
 from tests.support.records import make_record, record_of
 

@@ -1,10 +1,14 @@
 """Native frames of every kind that an image may be of, with their descriptions: what encoders are fed with in tests."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from app.dicom.codecs.encoding import encoded_image
 from app.dicom.layout import ImagePixel
+from app.dicom.native_pixels import BitConcatenator
+from app.errors import CodecError, UnsupportedTransferSyntax
 
 ROWS, COLUMNS = 18, 22
 
@@ -95,3 +99,24 @@ KINDS: tuple[Native, ...] = (
     native("YBR_FULL by plane", by_plane(described(8, 8, photometric="YBR_FULL"))),
     native("YBR_FULL_422", described(8, 8, photometric="YBR_FULL_422")),
 )
+
+
+def can_encode(image: ImagePixel, transfer_syntax_uid: str) -> bool:
+    """Whether native frames of this description can be encoded in the syntax: integer samples of Pixel Data (7FE0,0010)."""
+    try:
+        encoded_image(image, transfer_syntax_uid)
+    except (CodecError, UnsupportedTransferSyntax):
+        return False
+    return True
+
+
+def concatenate_bits(frames: Iterable[bytes], bit_length: int) -> bytes:
+    """Frames of `bit_length` bits each as one run of bits without padding between them (PS3.18 8.7.3.3.1).
+
+    Each frame begins in the least significant bit of its first byte; so does the result, whose last byte is padded with
+    zero bits. Raises ValueError when a frame is short.
+    """
+    joined = BitConcatenator()
+    parts = [joined.add(frame, bit_length) for frame in frames]
+    parts.append(joined.end())
+    return b"".join(parts)

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.dicom.codecs import decode_frame, decoded_image
-from app.dicom.codecs.encoding import can_encode, encode_frame, encoded_image
+from app.dicom.codecs.encoding import encode_frame, encoded_image
 from app.dicom.codecs.jpeg_header import read_jpeg_header
 from app.dicom.codecs.recompression import can_recompress, recompress_frame
 from app.dicom.codecs.samples import frame_samples
 from app.dicom.layout import ImagePixel
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from app.errors import CodecError, UnsupportedTransferSyntax
-from tests.dicom.native_images import KINDS, Native, described, frame_of, values
+from tests.dicom.native_images import KINDS, Native, can_encode, described, frame_of, values
 
 P = "1.2.840.10008.1.2."
 LOSSLESS = [P + one for one in ("1.98", "4.57", "4.70", "4.80", "4.90", "4.201", "4.202", "4.110", "5", "8.1")]

@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 
 from app.dicom.native_pixels import (
     BitConcatenator,
-    concatenate_bits,
-    covering_words,
     extract_bits,
     interleave_planes,
     pack_bits,
@@ -16,6 +14,7 @@ from app.dicom.native_pixels import (
     swap_width,
     unpack_bits,
 )
+from tests.dicom.native_images import concatenate_bits
 
 
 def bits_of(data: bytes) -> list[int]:
@@ -61,17 +60,6 @@ def test_swap_bytes_reverses_whole_words_only() -> None:
 @given(st.binary(max_size=70), st.sampled_from([1, 2, 4, 8]))
 def test_swapping_twice_gives_the_data_back(data: bytes, width: int) -> None:
     assert swap_bytes(swap_bytes(data, width), width) == data
-
-
-@given(st.binary(max_size=64), st.integers(0, 40), st.integers(0, 40), st.sampled_from([1, 2, 4, 8]))
-def test_covering_words_let_any_range_be_swapped(data: bytes, offset: int, length: int, width: int) -> None:
-    data += bytes(-len(data) % 8)
-    length = min(length, max(0, len(data) - offset))
-    first, covered = covering_words(offset, length, width)
-    assert first % width == covered % width == 0
-    assert covered < length + 2 * width
-    piece = swap_bytes(data[first : first + covered], width)
-    assert piece[offset - first :][:length] == swap_bytes(data, width)[offset : offset + length]
 
 
 def test_extract_bits_begins_with_the_least_significant_bit() -> None:

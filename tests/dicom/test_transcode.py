@@ -13,7 +13,6 @@ from pydicom.dataset import Dataset
 from app.dicom.header import parse_instance
 from app.dicom.instance import PixelData
 from app.dicom.layout import ImagePixel, InstanceLayout
-from app.dicom.native_pixels import concatenate_bits
 from app.dicom.transcode import (
     Copy,
     DecodedFrames,
@@ -30,6 +29,7 @@ from app.dicom.transfer_syntaxes import (
 from app.errors import CodecError, MalformedDicom, TooLarge, TruncatedDicom, UnsupportedTransferSyntax
 from tests.dicom.conversion import convert, plan_of
 from tests.dicom.encoded import JPEG_BASELINE, JPEG_LS, encode_rle, picture
+from tests.dicom.native_images import concatenate_bits
 from tests.support.dicom_bytes import (
     BIG_ENDIAN,
     EXPLICIT,

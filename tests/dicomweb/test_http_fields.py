@@ -31,7 +31,7 @@ from app.dicomweb.conditional import (
     weak_etag,
 )
 from app.dicomweb.multipart_writer import closing, new_boundary
-from app.dicomweb.urls import frames_url, resource_url, service_url
+from app.dicomweb.urls import resource_url, service_url
 
 NOON = 784_111_777  # Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110
 TAG = strong_etag("abc")
@@ -293,10 +293,9 @@ def test_any_header_gives_a_clean_url(headers: dict[str, str]) -> None:
 
 
 def test_urls_of_resources() -> None:
-    ref = InstanceRef("1", "2", "3")
+    assert resource_url("http://x", InstanceRef("1", "2", "3")) == "http://x/studies/1/series/2/instances/3"
     assert resource_url("http://x", StudyRef("1")) == "http://x/studies/1"
     assert resource_url("http://x", SeriesRef("1", "2")) == "http://x/studies/1/series/2"
-    assert frames_url("http://x", ref, (1, 3)) == "http://x/studies/1/series/2/instances/3/frames/1,3"
 
 
 def test_garbage_takes_no_long_time() -> None:

@@ -9,13 +9,13 @@ import pydicom
 from pydicom.dataset import FileDataset
 
 from app.dicom.codecs import decode_frame, decoded_image
-from app.dicom.codecs.encoding import can_encode, encode_frame, encoded_image
+from app.dicom.codecs.encoding import encode_frame, encoded_image
 from app.dicom.codecs.recompression import recompress_frame
 from app.dicom.codecs.samples import frame_samples
 from app.dicom.frame_index import locate_frames
 from app.dicom.header import parse_instance
 from app.dicom.layout import ImagePixel, layout_of
-from app.dicom.native_pixels import concatenate_bits, extract_bits, swap_bytes
+from app.dicom.native_pixels import extract_bits, swap_bytes
 from app.dicom.transfer_syntaxes import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
@@ -23,7 +23,7 @@ from app.dicom.transfer_syntaxes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     transfer_syntax,
 )
-from tests.dicom.native_images import Native
+from tests.dicom.native_images import Native, can_encode, concatenate_bits
 from tests.support.dicom_bytes import make_instance
 
 _P = "1.2.840.10008.1.2."

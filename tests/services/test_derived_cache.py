@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -270,3 +271,31 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
         assert process.returncode == 0, err
         assert int(out) > 0
     assert sum(path.stat().st_size for path in files_in(tmp_path)) <= 3 * 200_000
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_writer_that_nobody_waits_for_any_more_leaves_nothing(tmp_path: Path, kept: bool) -> None:
+    """The request that asked for it is cancelled when a thread has begun to make it."""
+
+    class Slow(DerivedCache):
+        def _create(self) -> DerivedWriter:
+            begun.set()
+            assert go_on.wait(10)
+            made.append(super()._create())
+            return made[-1]
+
+    begun, go_on = Event(), Event()
+    made: list[DerivedWriter] = []
+    cache = Slow(tmp_path / "cache", 1 << 20) if kept else Slow()
+    asking = asyncio.create_task(cache.create())
+    assert await asyncio.to_thread(begun.wait, 10)
+    asking.cancel()
+    await asyncio.sleep(0)
+    asking.cancel()  # twice: nobody waits for the end of it either
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert files_in(tmp_path) == []
+    with pytest.raises(OSError, match="finished or dropped"):
+        made[0].append(b"x")

@@ -1,23 +1,27 @@
 """Delete, restore, sweep, verify and reindex: each leaves an archive of which every row has its blob."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from app.blobs.base import BlobStore, BlobWriter
 from app.blobs.keys import instance_key
 from app.db.engine import Database
 from app.db.inventory import counts
 from app.db.locate import locate_instance, locate_instances
 from app.dicom.references import InstanceRef, SeriesRef, StudyRef
-from app.errors import Gone, NotFound
+from app.errors import BlobStoreUnavailable, Gone, NotFound
 from app.services.archive import Archive
 from app.services.deletion import delete, restore
 from app.services.reindex import reindex
 from app.services.store_results import StoredInstance
 from app.services.sweep import sweep
+from app.services.tombstones import erase_tombstones, record_tombstones
 from app.services.verify import verify
 from tests.services.uploads import content, files_of, upload
+from tests.support.counting_blobs import CountingBlobs
 from tests.support.dicom_bytes import make_instance, new_uid
 
 AT_ONCE = timedelta(0)
@@ -199,6 +203,52 @@ async def test_reindex_does_not_make_damage_official(archive: Archive) -> None:
     assert [one.blob_key for one in (await verify(archive)).damaged] == [key], "and known to be damaged as before"
     await upload(archive, [files[ref]])
     assert (await verify(archive)).damaged == (), "sent again it is whole"
+
+
+@pytest.mark.parametrize("work", ["record", "erase"])
+async def test_sidecars_are_written_and_erased_sixteen_at_once(archive: Archive, work: str) -> None:
+    class Gathering(CountingBlobs):
+        """Those of a round go on when sixteen are there: one after the other, none would ever."""
+
+        def __init__(self, store: BlobStore) -> None:
+            super().__init__(store)
+            self.rounds = asyncio.Barrier(16)
+
+        async def open_writer(self) -> BlobWriter:
+            await self.rounds.wait()
+            return await super().open_writer()
+
+        async def delete(self, key: str) -> None:
+            await self.rounds.wait()
+            await super().delete(key)
+
+    keys = [instance_key("1.2", "1.3", f"1.4.{number}", "0" * 16) for number in range(48)]
+    blobs = Gathering(archive.blobs)
+    if work == "erase":
+        await record_tombstones(archive.blobs, keys, "deleted")
+        await asyncio.wait_for(erase_tombstones(blobs, keys), 60)
+        assert files_of(archive) == []
+    else:
+        await asyncio.wait_for(record_tombstones(blobs, iter(keys), "deleted"), 60)
+        assert len(files_of(archive)) == 48
+
+
+async def test_a_sidecar_that_cannot_be_written_is_said(archive: Archive) -> None:
+    class Failing(CountingBlobs):
+        count = 0
+
+        async def open_writer(self) -> BlobWriter:
+            self.count += 1
+            if self.count > 20:
+                raise BlobStoreUnavailable("away")
+            return await super().open_writer()
+
+    keys = [instance_key("1.2", "1.3", f"1.4.{number}", "0" * 16) for number in range(200)]
+    blobs = Failing(archive.blobs)
+    with pytest.raises(BlobStoreUnavailable, match="away"):
+        await record_tombstones(blobs, keys, "deleted")
+    assert blobs.count <= 40, "and the others are not tried"
+    assert not [path for path in files_of(archive) if path.suffix == ".part"]
 
 
 async def make_stray(archive: Archive) -> str:

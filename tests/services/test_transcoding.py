@@ -13,7 +13,6 @@ from pydicom.encaps import parse_basic_offsets, parse_fragments
 
 from app.blobs.memory import MemoryBlobStore
 from app.db.engine import close_database, open_database
-from app.dicom.codecs.encoding import can_encode
 from app.dicom.codecs.recompression import can_recompress
 from app.dicom.lossy_compression import derived_uid
 from app.dicom.references import InstanceRef
@@ -31,7 +30,7 @@ from app.services.derived_cache import DerivedCache
 from app.services.frames import read_frames, retrieve_frames
 from app.services.retrieve import open_instance, retrieve_instances
 from app.services.syntaxes import Alternative
-from tests.dicom.native_images import KINDS
+from tests.dicom.native_images import KINDS, can_encode
 from tests.services.stored_images import (
     ENCAPSULATED,
     NATIVE,

@@ -1,9 +1,12 @@
 """What must hold of the tables after any sequence of ingests and deletions."""
 
+from datetime import UTC, datetime
+
 from sqlalchemy import func, select
 
 from app.db.engine import Database, reading
 from app.db.tables import attribute_values, instances, series, studies, study_modalities, tombstones
+from app.db.tombstones import Tombstone, expired_tombstones
 
 
 async def assert_consistent(db: Database) -> None:
@@ -35,3 +38,8 @@ async def assert_consistent(db: Database) -> None:
         assert row.study_date == study_rows[study_of[row.level][row.owner_id]].study_date
     assert len({(row.level, row.owner_id, row.path, row.value) for row in keys}) == len(keys)
     assert not live & dead, "a blob is live and dead"
+
+
+async def list_tombstones(db: Database) -> list[Tombstone]:
+    """All of them."""
+    return await expired_tombstones(db, datetime(9999, 1, 1, tzinfo=UTC), limit=10_000)

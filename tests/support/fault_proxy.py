@@ -23,6 +23,7 @@ class Fault:
     cut_request     the connection is reset once so many bytes of the request have gone to the server
     cut_answer      the connection is reset once so many bytes of the answer have gone to the client
     replace         the answer's bytes are changed on their way
+    replace_request  the same of the request's body
     delay           seconds before the request goes on
     until           the request goes on when this is set
     """
@@ -33,6 +34,7 @@ class Fault:
     cut_request: int | None = None
     cut_answer: int | None = None
     replace: tuple[bytes, bytes] | None = None
+    replace_request: tuple[bytes, bytes] | None = None
     delay: float = 0.0
     until: asyncio.Event | None = None
 
@@ -161,7 +163,7 @@ class FaultProxy:
                 await up.drain()
                 _reset(up)
                 raise Reset
-            up.write(data)
+            up.write(data.replace(*fault.replace_request) if fault.replace_request is not None else data)
             await up.drain()
 
     @staticmethod

@@ -80,15 +80,6 @@ _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 _ENVELOPES = (ENCAPSULATED_UNCOMPRESSED, DEFLATED_IMAGE_FRAME)
 
 
-def can_encode(image: ImagePixel, transfer_syntax_uid: str) -> bool:
-    """Whether native frames of this description can be encoded in the syntax: integer samples of Pixel Data (7FE0,0010)."""
-    try:
-        encoded_image(image, transfer_syntax_uid)
-    except (CodecError, UnsupportedTransferSyntax):
-        return False
-    return True
-
-
 def encoded_image(image: ImagePixel, transfer_syntax_uid: str) -> ImagePixel:
     """The description of encoded frames. Raises CodecError, which says what the syntax cannot hold, and
     UnsupportedTransferSyntax for one that is not encoded here.
