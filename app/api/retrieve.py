@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from app.api.bulkdata import answer_bulkdata
 from app.api.caching import unchanged, validators
-from app.api.connected import WhileConnected
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, reference_in, service_url
 from app.api.multipart import Part, Stream, multipart_of_known, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM, OCTETS, describe
@@ -70,10 +69,12 @@ async def _zip(request: Request, archive: Archive, ref: Reference) -> Response:
         "Content-Location": f"{service_url(request)}{resource_path(ref)}",
         "Content-Disposition": f'attachment; filename="{name}.zip"',
     }
-    if answer := unchanged(request, etag, modified, headers):
-        return answer
+    if same := unchanged(request, etag, modified, headers):
+        return same
     file = zip_stream(archive, locations)
-    return StreamingBody(WhileConnected(request, await primed(file), file), ZIP, headers=headers)
+    answer = StreamingBody(await primed(file), ZIP, headers=headers)
+    answer.source = file
+    return answer
 
 
 def _content_type(delivery: InstanceDelivery) -> str:
@@ -129,7 +130,7 @@ async def _multipart(request: Request, archive: Archive, deliveries: Sequence[In
                 first = await primed(first)
         parts = [part_of(delivery, delivery.location.size) for delivery in deliveries]
         answer = multipart_of_known(parts, first, files, "application/dicom", {"Vary": "Accept"})
-        answer.body_iterator = WhileConnected(request, answer.body_iterator, files)
+        answer.source = files
         return answer
     opened = open_instances(archive, deliveries)
     async with _closed_on_failure(opened):
@@ -142,7 +143,7 @@ async def _multipart(request: Request, archive: Archive, deliveries: Sequence[In
             yield part_of(delivery, length), stream
 
     answer = multipart_of_streams(all_parts(), "application/dicom", {"Vary": "Accept"})
-    answer.body_iterator = WhileConnected(request, answer.body_iterator, opened)
+    answer.source = opened
     return answer
 
 
