@@ -1,10 +1,11 @@
 """`gantry serve`: the HTTP server, after a look at everything that would keep it from starting."""
 
+import os
 import resource
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -139,10 +140,19 @@ def _run(settings: Settings, listener: socket.socket) -> NoReturn:
     signal.signal(signal.SIGTERM, _leave)
     if settings.workers > 1:
         # Only here: one process alone needs nothing of it.
+        from app.cli.metrics_folder import metrics_folder
         from app.cli.workers import run_workers
 
-        run_workers(config, listener, prepare, _announce, metrics_dir=settings.metrics_dir)
+        with ExitStack() as until_the_end:
+            try:
+                os.environ["GANTRY_METRICS_DIR"] = until_the_end.enter_context(metrics_folder(settings.metrics_dir))
+            except OSError as error:
+                raise fail(
+                    f"the folder of the metrics cannot be used: {(error.strerror or str(error)).lower()}"
+                ) from error
+            run_workers(config, listener, prepare, _announce)
         raise typer.Exit(0)
+    os.environ["GANTRY_METRICS_DIR"] = ""  # one process has nothing to add up
     from app.cli import preloaded  # noqa: F401 - after the socket: what is wrong with that is said at once
 
     server = _Server(config)
