@@ -25,7 +25,6 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 # Requests that are under way may end; less than the patience of what supervises us (systemd 90 s, Kubernetes 30 s).
 SHUTDOWN_SECONDS = 15
-DICOMWEB_PREFIX = "/dicomweb"
 
 EPILOG = """
 Examples:
@@ -170,6 +169,9 @@ def _leave(_signal: int, _frame: FrameType | None) -> None:
 
 def announcement(settings: Settings, port: int) -> str:
     """`DICOMweb root: http://127.0.0.1:8080/dicomweb  (database ..., blobs ...)`."""
+    # Only here: what looks after several processes does not need it.
+    from app.dicomweb.urls import DICOMWEB_PREFIX
+
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     root = settings.public_url or f"http://{host}:{port}"

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from app.dicom.references import InstanceRef, Reference, resource_path
 
+DICOMWEB_PREFIX = "/dicomweb"  # of the service below the server's root
 # What `service_url` looks at, in lower case.
 HEADERS_OF_THE_BASE = (
     "host",
