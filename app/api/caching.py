@@ -1,28 +1,49 @@
 """Validators of what is sent, and 304 for what the client has already (RFC 9110 8.8 and 13)."""
 
+import time
 from datetime import datetime
 
 from fastapi import Request
 from starlette.responses import Response
 
-from app.dicomweb.conditional import ETag, http_date, not_modified
+from app.api.compression import is_text
+from app.dicomweb.conditional import ETag, http_date, not_modified, parse_entity_tags
+
+# Until then what is stored next may get the same Last-Modified, which has no fractions of a second (RFC 9110 8.8.2.2).
+SETTLED_SECONDS = 2.0
 
 
 def validators(etag: ETag | None, modified: datetime) -> dict[str, str]:
     """Headers of a negotiated answer. Data about patients stays out of shared caches, and is asked about before use."""
-    headers = {"Last-Modified": http_date(modified.timestamp()), "Vary": "Accept", "Cache-Control": "private, no-cache"}
+    headers = {"Vary": "Accept", "Cache-Control": "private, no-cache"}
+    stored = modified.timestamp()
+    if time.time() - stored >= SETTLED_SECONDS:
+        headers["Last-Modified"] = http_date(stored)
     if etag is not None:
         headers["ETag"] = str(etag)
     return headers
 
 
-def unchanged(request: Request, etag: ETag | None, modified: datetime, headers: dict[str, str]) -> Response | None:
-    """The 304 answer, when the request's conditions say that the client has this very representation."""
-    if not_modified(
-        if_none_match=request.headers.get("if-none-match"),
+def unchanged(
+    request: Request, etag: ETag, modified: datetime | None, headers: dict[str, str], media_type: str = ""
+) -> Response | None:
+    """The 304 answer, when the request's conditions say that the client has this very representation.
+
+    modified    None for what is made of several instances: when the newest is deleted it goes back, and says nothing
+    media_type  of what would be sent else: the fields of the 304 are those of that answer (RFC 9110 15.4.5)
+    """
+    if_none_match = request.headers.get("if-none-match")
+    if not not_modified(
+        if_none_match=if_none_match,
         if_modified_since=request.headers.get("if-modified-since"),
         etag=etag,
-        last_modified=modified.timestamp(),
+        last_modified=None if modified is None else modified.timestamp(),
     ):
-        return Response(status_code=304, headers=headers)
-    return None
+        return None
+    if is_text(media_type):
+        # As app.api.compression says it; a client that was sent coded bytes holds the weak tag.
+        headers = headers | {"Vary": f"{headers['Vary']}, Accept-Encoding"}
+        held = [tag for tag in parse_entity_tags(if_none_match or "") if tag.matches_weakly(etag)]
+        if held and held[0].weak:
+            headers["ETag"] = str(held[0])
+    return Response(status_code=304, headers=headers)

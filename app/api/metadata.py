@@ -60,7 +60,8 @@ async def metadata(request: Request) -> Response:
         varied = f"{url} {representation.media_type} {projection.name if projection else ''}"
         etag = strong_etag(version.tag, f"{zlib.crc32(varied.encode()):08x}")
         headers = validators(etag, version.modified) | {"Content-Location": f"{url}{resource_path(ref)}/metadata"}
-        if answer := unchanged(request, etag, version.modified, headers):
+        modified = version.modified if isinstance(ref, InstanceRef) else None
+        if answer := unchanged(request, etag, modified, headers, representation.media_type):
             return answer
         document = None if projection else await metadata_document(door.archive, ref, version, url)
         if document is not None:

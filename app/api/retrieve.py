@@ -69,7 +69,7 @@ async def _zip(request: Request, archive: Archive, ref: Reference) -> Response:
         "Content-Location": f"{service_url(request)}{resource_path(ref)}",
         "Content-Disposition": f'attachment; filename="{name}.zip"',
     }
-    if same := unchanged(request, etag, modified, headers):
+    if same := unchanged(request, etag, None, headers):
         return same
     file = zip_stream(archive, locations)
     answer = StreamingBody(await primed(file), ZIP, headers=headers)
