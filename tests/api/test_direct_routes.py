@@ -11,8 +11,8 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import main
-from app.api.dependencies import DICOMWEB_PREFIX
 from app.api.direct_routes import DirectRoutes
+from app.dicomweb.urls import DICOMWEB_PREFIX
 from app.main import DICOMWEB_ROUTERS, create_app
 from app.settings import Settings
 from tests.support.dicom_bytes import make_instance
