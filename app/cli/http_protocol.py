@@ -48,9 +48,9 @@ class HttpProtocol(ReceivingProtocol):
         if self._left or len(data) > LONGEST:
             super().data_received(data)
         elif not (self._is_idle() and self._answers_again(data)):
-            is_first = self._is_between()
+            is_first = self._part is None
             super().data_received(data)
-            if is_first and self._begun == 1 and self._is_between():
+            if is_first and self._begun == 1 and self._part is None:
                 self._asked = self.cycle, data
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -66,7 +66,7 @@ class HttpProtocol(ReceivingProtocol):
     def _is_idle(self) -> bool:
         """Nothing is under way on this connection, in neither direction."""
         return (
-            self._is_between()
+            self._part is None
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
             and not self.transport.is_closing()

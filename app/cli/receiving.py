@@ -33,7 +33,6 @@ _TOO_MUCH = f"A head, or trailers, of more than {LARGEST_HEAD} bytes are not rea
 class _Part(Enum):
     """Of a request that is not there as a whole."""
 
-    NONE = 0
     HEAD = 1
     BODY = 2
 
@@ -41,7 +40,7 @@ class _Part(Enum):
 class ReceivingProtocol(HttpToolsProtocol):
     """uvicorn's protocol as far as requests arrive; the other half is in app.cli.http_protocol."""
 
-    _part = _Part.NONE  # that has come of the request that has not come whole
+    _part: _Part | None = None  # that the request is in which has not come whole
     _begun = 0  # messages, in the data that came last
     _unread = 0  # bytes that the parser has been given since something came of them
     _left = 0  # bytes of a body that are still to come
@@ -74,14 +73,10 @@ class ReceivingProtocol(HttpToolsProtocol):
                 self._receive_long_head(data, room)
                 return
         super().data_received(data)
-        if self._part is not _Part.NONE:
+        if self._part is not None:
             self._wait_for_rest()
         else:
             self._unread = 0  # empty lines, of which nothing ever comes
-
-    def _is_between(self) -> bool:
-        """No request is there in part."""
-        return self._part is _Part.NONE
 
     def _receive_long_head(self, data: bytes, room: int) -> None:
         """More than a head may have, and no end of one is in sight: it must be within the `room` that is left."""
@@ -94,7 +89,7 @@ class ReceivingProtocol(HttpToolsProtocol):
             self._refuse(431, _TOO_MUCH)
             return
         self.data_received(data[room:])
-        if self._part is not _Part.NONE and self._upload is None:
+        if self._part is not None and self._upload is None:
             self._wait_for_rest()
 
     def _wait_for_rest(self) -> None:
@@ -178,7 +173,7 @@ class ReceivingProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._left = self._unread = 0
-        self._part = _Part.NONE
+        self._part = None
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
