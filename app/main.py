@@ -32,7 +32,7 @@ from app.api import (
 )
 from app.api.compression import CompressText
 from app.api.cross_origin import CrossOrigin
-from app.api.dependencies import DICOMWEB_PREFIX, Door
+from app.api.dependencies import Door
 from app.api.direct_routes import DirectRoutes
 from app.api.errors import install_error_handlers
 from app.api.middleware import HeadAsGet, RequestContext
@@ -46,6 +46,7 @@ from app.db.migrate import migrate
 from app.db.sole_use import in_use
 from app.dicom.header import ParseLimits
 from app.dicomweb.searchable_attributes import parse_searchable_attributes
+from app.dicomweb.urls import DICOMWEB_PREFIX
 from app.observability import configure_logging, log, registry
 from app.services.archive import Archive, Limits
 from app.services.codec_threads import CodecThreads

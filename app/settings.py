@@ -136,7 +136,8 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field(LogFormat.TEXT, description="`text` or `json`.")
     metrics_dir: str = Field(
         "",
-        description="Folder in which server processes add up their metrics. Empty: `serve` makes one where it starts several.",
+        description="Folder in which each `serve` of several processes makes one where they add up their metrics. "
+        "Empty: among temporary files.",
     )
     log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")
 

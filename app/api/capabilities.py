@@ -6,13 +6,14 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
-from app.api.dependencies import DICOMWEB_PREFIX, accept_of, accept_parameter_of, door_of, service_url
+from app.api.dependencies import accept_of, accept_parameter_of, door_of, service_url
 from app.api.responses import bytes_response
 from app.dicom.attributes import REQUIRED_KEYS, keyword_path
 from app.dicom.matching import Level
 from app.dicomweb.capabilities import WADL, Operation, Parameter, to_json, to_wadl
 from app.dicomweb.conditional import not_modified, strong_etag
 from app.dicomweb.negotiation import Resource, negotiate
+from app.dicomweb.urls import DICOMWEB_PREFIX
 
 router = APIRouter(tags=["Capabilities"])
 

@@ -96,6 +96,11 @@ def _compressor(coding: str) -> "zlib._Compress | zstandard.ZstdCompressionObj":
     return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
 
 
+def is_text(media_type: str) -> bool:
+    """Whether answers of this type are compressed for clients that take it."""
+    return media_type.encode("latin-1").startswith(_TEXT)
+
+
 def _is_text(start: Message) -> bool:
     return _header(start["headers"], b"content-type").startswith(_TEXT)
 

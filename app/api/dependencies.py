@@ -13,8 +13,6 @@ from app.errors import NotFound
 from app.services.archive import Archive
 from app.services.syntaxes import Alternative
 
-DICOMWEB_PREFIX = "/dicomweb"
-
 
 @dataclass(frozen=True, slots=True)
 class Door:
@@ -46,7 +44,7 @@ def service_url(request: Request) -> str:
         request.headers,
         scheme=request.scope["scheme"],
         host=f"{host}:{port}" if port else host,
-        path=DICOMWEB_PREFIX,
+        path=urls.DICOMWEB_PREFIX,
         public_url=door.public_url,
         trust_forwarded=door.trust_forwarded,
     )

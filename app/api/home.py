@@ -7,6 +7,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app import __version__
 from app.api.dependencies import service_url
+from app.dicomweb.urls import DICOMWEB_PREFIX
 
 router = APIRouter(include_in_schema=False)
 
@@ -36,6 +37,6 @@ _PAGE = """<!doctype html>
 async def home(request: Request) -> Response:
     """Where everything is."""
     url = escape(service_url(request))
-    page = _PAGE.format(version=escape(__version__), url=url, root=url.removesuffix("/dicomweb"))
+    page = _PAGE.format(version=escape(__version__), url=url, root=url.removesuffix(DICOMWEB_PREFIX))
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return HTMLResponse(page, headers={"Content-Security-Policy": policy, "Cache-Control": "no-cache"})

@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import orjson
 from fastapi import APIRouter, Request
@@ -24,6 +24,8 @@ from app.services.archive import Archive
 from app.services.metadata import MetadataDocument, metadata_document, metadata_version, retrieve_metadata
 
 router = APIRouter(tags=["WADO-RS"])
+
+_TOGETHER = 64 * 1024  # bytes of JSON that become XML at once: about ten instances, or one that is larger
 
 _STUDY = "/studies/{study}/metadata"
 _SERIES = "/studies/{study}/series/{series}/metadata"
@@ -58,7 +60,8 @@ async def metadata(request: Request) -> Response:
         varied = f"{url} {representation.media_type} {projection.name if projection else ''}"
         etag = strong_etag(version.tag, f"{zlib.crc32(varied.encode()):08x}")
         headers = validators(etag, version.modified) | {"Content-Location": f"{url}{resource_path(ref)}/metadata"}
-        if answer := unchanged(request, etag, version.modified, headers):
+        modified = version.modified if isinstance(ref, InstanceRef) else None
+        if answer := unchanged(request, etag, modified, headers, representation.media_type):
             return answer
         document = None if projection else await metadata_document(door.archive, ref, version, url)
         if document is not None:
@@ -109,12 +112,33 @@ async def _json_array(
 async def _xml_parts(
     archive: Archive, ref: Reference, url: str, projection: Projection | None
 ) -> AsyncIterator[tuple[Part, AsyncIterator[bytes]]]:
+    """Made in threads, a few at a time: one takes most of a millisecond, and to wake a thread costs as much as a small one."""
     syntaxes = await _syntaxes(archive, ref, projection)
-    async for instance, text in retrieve_metadata(archive, ref, url):
-        if projection:
-            text = projection.apply(text, syntaxes.get(instance, ""))
-        document = to_native_xml(orjson.loads(text))
-        yield Part("application/dicom+xml", f"{url}{resource_path(instance)}/metadata", len(document)), once(document)
+
+    def documents(texts: Sequence[tuple[InstanceRef, bytes]]) -> list[bytes]:
+        return [
+            to_native_xml(orjson.loads(projection.apply(text, syntaxes.get(one, "")) if projection else text))
+            for one, text in texts
+        ]
+
+    async for texts in _few(retrieve_metadata(archive, ref, url)):
+        made = await asyncio.to_thread(documents, texts)
+        for (instance, _), document in zip(texts, made, strict=True):
+            location = f"{url}{resource_path(instance)}/metadata"
+            yield Part("application/dicom+xml", location, len(document)), once(document)
+
+
+async def _few(texts: AsyncIterator[tuple[InstanceRef, bytes]]) -> AsyncIterator[list[tuple[InstanceRef, bytes]]]:
+    few: list[tuple[InstanceRef, bytes]] = []
+    size = 0
+    async for one in texts:
+        few.append(one)
+        size += len(one[1])
+        if size > _TOGETHER:
+            yield few
+            few, size = [], 0
+    if few:
+        yield few
 
 
 async def _syntaxes(archive: Archive, ref: Reference, projection: Projection | None) -> dict[InstanceRef, str]:

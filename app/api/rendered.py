@@ -128,7 +128,7 @@ async def rendered_collection(request: Request) -> Response:
     etag = weak_etag(version.tag, hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()[:16])
     headers = with_warnings(request, validators(etag, version.modified), query)
     headers["Vary"] = "Accept, Accept-Charset"
-    if answer := unchanged(request, etag, version.modified, headers):
+    if answer := unchanged(request, etag, None, headers):
         return answer
     locations = await locate_instances(archive.db, ref)
     return await multipart_answer(_collection(request, locations, query), headers)

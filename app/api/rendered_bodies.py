@@ -31,9 +31,8 @@ async def answer_image(request: Request, target: FrameTarget, media_type: str, q
     parameters = without_unused(query.parameters, lossy=media_type in LOSSY_MEDIA_TYPES)
     check_icc_profile(parameters, media_type)
     etag = strong_etag(rendering_key([target], parameters, media_type))
-    modified = modified_of([target])
     headers = await _image_headers(request, etag, [target], query) | {"Content-Location": location_of(request, target)}
-    if answer := unchanged(request, etag, modified, headers):
+    if answer := unchanged(request, etag, _date_of([target]), headers):
         return answer
     body = await render_image(door_of(request).archive, target, parameters, media_type)
     return bytes_response(body, media_type, headers=headers)
@@ -47,9 +46,8 @@ async def answer_images(
     check_icc_profile(parameters, media_type)
     # Boundaries differ from answer to answer: the tag is of what is in the parts.
     etag = weak_etag(rendering_key(targets, parameters, media_type))
-    modified = modified_of(targets)
     headers = await _image_headers(request, etag, targets, query)
-    if answer := unchanged(request, etag, modified, headers):
+    if answer := unchanged(request, etag, _date_of(targets), headers):
         return answer
     return await multipart_answer(image_parts(request, targets, media_type, query), headers)
 
@@ -61,10 +59,9 @@ async def answer_animation(
     parameters = without_unused(query.parameters, lossy=media_type in LOSSY_MEDIA_TYPES)
     check_icc_profile(parameters, media_type)
     etag = strong_etag(rendering_key(targets, parameters, media_type))
-    modified = modified_of(targets)
     headers = await _image_headers(request, etag, targets, query)
     headers["Content-Location"] = f"{service_url(request)}{resource_path(targets[0].image.ref)}"
-    if answer := unchanged(request, etag, modified, headers):
+    if answer := unchanged(request, etag, _date_of(targets), headers):
         return answer
     body = render_animation(door_of(request).archive, targets, parameters, media_type)
     return StreamingBody(await primed(body), media_type, headers=headers)
@@ -84,7 +81,7 @@ async def answer_text(
     headers = _headers(request, etag, modified, query) | {"Vary": "Accept, Accept-Charset"}
     if not representation.multipart:
         headers |= {"Content-Location": _source(request, renderable), **shown_only(representation.media_type)}
-    if answer := unchanged(request, etag, modified, headers):
+    if answer := unchanged(request, etag, modified, headers, representation.media_type):
         return answer
     if representation.multipart:
         return await multipart_answer(text_parts(request, renderable, representation), headers)
@@ -107,7 +104,7 @@ async def answer_stream(
         return await multipart_answer(stream_parts(request, renderable, representations), headers)
     headers = _headers(request, etag, modified, query) | {"Content-Location": _source(request, renderable)}
     headers |= shown_only(stream.media_type)
-    if answer := unchanged(request, etag, modified, headers):
+    if answer := unchanged(request, etag, modified, headers, stream.media_type):
         return answer
     return await ranged_response(
         request,
@@ -184,6 +181,11 @@ def modified_of(targets: Sequence[FrameTarget]) -> datetime:
     return max(
         one.location.created_at for target in targets for one in (target.image, target.presentation) if one is not None
     )
+
+
+def _date_of(targets: Sequence[FrameTarget]) -> datetime | None:
+    """The same for a condition: of one instance. Which images a presentation state shows changes when one of them is deleted."""
+    return None if any(target.presentation for target in targets) else modified_of(targets)
 
 
 def with_warnings(

@@ -4,13 +4,15 @@ Everything that can fail cheaply fails before the first byte. What fails later r
 connection without a final chunk or short of Content-Length: a client can always tell (design section 4, path 5).
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api.connected import disconnected
 from app.asgi_extensions import AGAIN, SEND_FILES, Again
 from app.blobs.files import FileSlice
 
@@ -54,11 +56,19 @@ async def once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-class StreamingBody(Response):
-    """A body in pieces. `length` in bytes when it is known: then Content-Length is sent, else the answer is chunked.
+class _Closes(Protocol):
+    async def aclose(self) -> None: ...
 
-    The iterator is closed in every case, so that files and connections that it holds are given back at once.
+
+class StreamingBody(Response):
+    """A body in pieces, which ends when the client has gone. `length` in bytes when it is known: then Content-Length is sent,
+    else the answer is chunked.
+
+    The iterator is closed in every case, so that files and connections that it holds are given back at once; and so is `source`
+    that feeds it: a generator that was never begun cannot do that for what it would have read.
     """
+
+    source: _Closes | None = None
 
     def __init__(
         self,
@@ -75,23 +85,47 @@ class StreamingBody(Response):
         self.raw_headers = _raw_headers(media_type, length, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = self.body_iterator
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            if not scope.get("gantry.head"):
-                takes_files = SEND_FILES in scope.get("extensions", ())
-                async for piece in body:
-                    if isinstance(piece, FileSlice):
-                        await _send_slices([piece], send, takes_files=takes_files)
-                    elif isinstance(piece, list):
-                        await _send_slices(piece, send, takes_files=takes_files)
-                    elif piece:
-                        await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if scope.get("gantry.head") or await self._send_pieces(
+                receive, send, SEND_FILES in scope.get("extensions", ())
+            ):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            close = getattr(body, "aclose", None)
+            await self._close()
+
+    async def _send_pieces(self, receive: Receive, send: Send, takes_files: bool) -> bool:
+        """False where the client has gone before the end."""
+        gone: asyncio.Task[None] | None = None
+        is_first = True
+        try:
+            async for piece in self.body_iterator:
+                if is_first:  # many bodies are one piece, and need not be watched
+                    is_first = False
+                elif gone is None:
+                    gone = asyncio.create_task(disconnected(receive))
+                    await asyncio.sleep(0)  # what comes from memory gives nobody else a turn
+                if gone is not None and gone.done():
+                    return False
+                if isinstance(piece, FileSlice):
+                    await _send_slices([piece], send, takes_files=takes_files)
+                elif isinstance(piece, list):
+                    await _send_slices(piece, send, takes_files=takes_files)
+                elif piece:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+        finally:
+            if gone is not None:
+                gone.cancel()
+        return True
+
+    async def _close(self) -> None:
+        try:
+            close = getattr(self.body_iterator, "aclose", None)
             if close is not None:
                 await close()
+        finally:
+            if self.source is not None:
+                await self.source.aclose()
 
 
 async def _send_slices(slices: Sequence[FileSlice], send: Send, *, takes_files: bool) -> None:

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from app.api.bulkdata_collections import answer_bulkdata
 from app.api.caching import NO_GUESSING, unchanged, validators
-from app.api.connected import WhileConnected
 from app.api.dependencies import accept_of, accept_parameter_of, alternatives_of, door_of, reference_in, service_url
 from app.api.multipart import Part, Stream, multipart_of_known, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM, OCTETS, describe
@@ -104,10 +103,12 @@ async def _zip(request: Request, archive: Archive, ref: Reference) -> Response:
         "Content-Location": f"{service_url(request)}{resource_path(ref)}",
         "Content-Disposition": f'attachment; filename="{name}.zip"',
     }
-    if answer := unchanged(request, etag, modified, headers):
-        return answer
+    if same := unchanged(request, etag, None, headers):
+        return same
     file = zip_stream(archive, locations)
-    return StreamingBody(WhileConnected(request, await primed(file), file), ZIP, headers=headers)
+    answer = StreamingBody(await primed(file), ZIP, headers=headers)
+    answer.source = file
+    return answer
 
 
 def _content_type(delivery: InstanceDelivery) -> str:
@@ -165,7 +166,7 @@ async def _multipart(
                 first = await primed(first)
         parts = [part_of(delivery, delivery.location.size) for delivery in deliveries]
         answer = multipart_of_known(parts, first, files, "application/dicom", {"Vary": "Accept", **NO_GUESSING})
-        answer.body_iterator = WhileConnected(request, answer.body_iterator, files)
+        answer.source = files
         return answer
     opened = open_instances(archive, deliveries, alternatives)
     async with _closed_on_failure(opened):
@@ -178,7 +179,7 @@ async def _multipart(
             yield part_of(delivery, length), stream
 
     answer = multipart_of_streams(all_parts(), "application/dicom", {"Vary": "Accept", **NO_GUESSING})
-    answer.body_iterator = WhileConnected(request, answer.body_iterator, opened)
+    answer.source = opened
     return answer
 
 

@@ -1,5 +1,7 @@
 """QIDO-RS: Search (PS3.18 10.6), its six resources."""
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -83,7 +85,10 @@ async def _search(request: Request, level: Level) -> Response:
         # An empty multipart message cannot be written (PS3.18 8.6.1.2: at least one part).
         return Response(status_code=204, headers=headers)
     if representation.multipart:
-        documents = search_to_xml_parts(page.results, url, level=level, **scope)
+        # A thousand results take a second: others are answered meanwhile.
+        documents = await asyncio.to_thread(
+            lambda: list(search_to_xml_parts(page.results, url, level=level, **scope)),
+        )
         parts = [(Part("application/dicom+xml", length=len(document)), document) for document in documents]
         return multipart_of_parts(parts, "application/dicom+xml", headers)
     body = search_to_json(page.results, url, level=level, **scope)

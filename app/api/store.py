@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from app.api.dependencies import DICOMWEB_PREFIX, Door, accept_of, accept_parameter_of, door_of, service_url
+from app.api.dependencies import Door, accept_of, accept_parameter_of, door_of, service_url
 from app.api.metadata_parts import MetadataMessage
 from app.api.multipart import Part, multipart_of_parts
 from app.api.openapi import DICOM, DICOM_JSON, describe
@@ -21,6 +21,7 @@ from app.dicomweb.multipart_reader import Event, MultipartReader, PartBegin, Par
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.dicomweb.resources import DICOM_XML
 from app.dicomweb.store_response import StoreResponse
+from app.dicomweb.urls import DICOMWEB_PREFIX
 from app.errors import InvalidMediaType, MalformedMessage, UnsupportedMediaType
 from app.observability import INSTANCES_STORED, log
 from app.services.store import Intake

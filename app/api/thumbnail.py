@@ -7,7 +7,7 @@ from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, door_of, reference_in, service_url
 from app.api.openapi import ACCEPT_PARAMETER, describe, parameter
 from app.api.responses import bytes_response
-from app.dicom.references import parse_frame_list, resource_path
+from app.dicom.references import InstanceRef, parse_frame_list, resource_path
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Resource, negotiate
 from app.dicomweb.rendering_parameters import parse_thumbnail_viewport
@@ -49,7 +49,7 @@ async def thumbnail(request: Request) -> Response:
     modified = shown.image.location.created_at
     headers = validators(etag, modified)
     headers["Content-Location"] = f"{service_url(request)}{resource_path(found.subject.ref)}"
-    if answer := unchanged(request, etag, modified, headers):
+    if answer := unchanged(request, etag, modified if isinstance(ref, InstanceRef) else None, headers):
         return answer
     drawn = await draw_thumbnail(door.archive, found, parameters, media_type)
     if drawn.is_substitute:

@@ -1,8 +1,4 @@
-"""uvicorn's HTTP protocol with large bodies in mind.
-
-Uploads are handed on in the chunks that they arrived in: uvicorn itself copies each one three times. The parser sees the head of
-such a request; of the body, whose length it has read there, it would only count the bytes. Large ones are read by threads
-(app.cli.uploads).
+"""uvicorn's HTTP protocol with large bodies in mind. How requests arrive is told in app.cli.receiving.
 
 Downloads know an ASGI extension of ours (app.asgi_extensions): parts of files go from the page cache to the socket. Copying half
 a megabyte into this process and out again costs as much as all else that is done for a frame. A message has several, with what
@@ -24,162 +20,53 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.asgi_extensions import AGAIN, SEND_FILES, Repeat
 from app.blobs.files import FileSlice, is_in_memory
 from app.cli.answer_head import head_of
+from app.cli.receiving import ReceivingProtocol
 from app.cli.repeated_requests import LONGEST, RepeatedRequests
 from app.cli.sockets import WINDOW, Socket
-from app.cli.uploads import WORTH_IT, Chunks, Upload
+from app.cli.uploads import Chunks
 
 _JOINED_BYTES = 64 * 1024  # copying so much takes less than another system call
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(ReceivingProtocol):
     """With the extensions on connections without TLS."""
 
     socket: Socket | None = None
-    _left = 0  # bytes of a body that are still to come
-    _upload: Upload | None = None
-    _idle_since: float | None = None  # in the event loop's time
-    _begun = 0  # messages, in the data that came last
-    _is_within = False  # a message: the rest of it is still to come
     _asked: tuple[RequestResponseCycle, bytes] | None = None  # the last request that came whole and alone
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.flow = FlowControl(self)  # type: ignore[arg-type]  # whoever reads is to pause
         self.access_log = self.access_log and self.config.access_log  # what nobody wants need not be made
         self._repeated: RepeatedRequests = self.app_state.setdefault("gantry.repeated", RepeatedRequests())
 
     def data_received(self, data: bytes) -> None:
-        if not self._left:
-            if len(data) > LONGEST:
-                super().data_received(data)
-            elif not (self._is_idle() and self._answers_again(data)):
-                is_first, self._begun = not self._is_within, 0
-                super().data_received(data)
-                if is_first and self._begun == 1 and not self._is_within:
-                    self._asked = self.cycle, data
-            if self._left >= WORTH_IT and self.scheme == "http" and not self.transport.is_closing():
-                self._receive_in_threads()
-            return
-        self._unset_keepalive_if_required()
-        if len(data) < self._left:
-            self.on_body(data)
-            return
-        body, behind = data[: self._left], data[self._left :]
-        self.on_body(body)
-        self._end_body()
-        if behind:
-            super().data_received(behind)
-
-    def _receive_in_threads(self) -> None:
-        """The rest of the body; the transport waits meanwhile."""
-        self.transport.pause_reading()
-        try:
-            self._upload = Upload(self.transport, self._left, self._take, self._end_upload)
-        except OSError:  # no descriptor is left: as any other body
-            self.resume_reading()
-            return
-        if self.flow.read_paused:
-            self._upload.pause_reading()
-
-    def _take(self, piece: bytes) -> None:
-        self._unset_keepalive_if_required()
-        self.on_body(piece)
-
-    def _end_upload(self, is_whole: bool) -> None:
-        self._upload = None
-        if not is_whole:
-            self.transport.close()
-            return
-        self._end_body()
-        self.resume_reading()
-
-    def pause_reading(self) -> None:
-        """For flow control: whoever reads pauses."""
-        (self._upload or self.transport).pause_reading()
-
-    def resume_reading(self) -> None:
-        if not (self.flow.read_paused or self.transport.is_closing()):
-            (self._upload or self.transport).resume_reading()
-
-    def _end_body(self) -> None:
-        self.parser = httptools.HttpRequestParser(self)  # the old one waits for the body
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
-        self.on_message_complete()
-
-    def on_message_begin(self) -> None:
-        self._begun += 1
-        self._is_within = True
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        if self.cycle is not None:
-            self.cycle.body = Chunks()  # type: ignore[assignment]
-        self._left = 0 if self.parser.should_upgrade() else _length_of_body(self.headers)
-
-    def on_body(self, body: bytes) -> None:
-        super().on_body(body)
-        self._left -= min(self._left, len(body))
-
-    def on_message_complete(self) -> None:
-        self._left = 0
-        self._is_within = False
-        super().on_message_complete()
+        if self._left or len(data) > LONGEST:
+            super().data_received(data)
+        elif not (self._is_idle() and self._answers_again(data)):
+            is_first = self._part is None
+            super().data_received(data)
+            if is_first and self._begun == 1 and self._part is None:
+                self._asked = self.cycle, data
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self.scheme == "http" and hasattr(os, "sendfile"):
             cycle.scope["extensions"] = {SEND_FILES: {}}
         super()._start_asgi_task(cycle, _Exchange(app, self, cycle))
 
-    def on_response_complete(self) -> None:
-        """As uvicorn's own, which makes a new timer for every answer: a fifth of the time of a small one."""
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-            return
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._wait_for_more(self.timeout_keep_alive)
-
-    def _unset_keepalive_if_required(self) -> None:
-        self._idle_since = None
-
-    def _wait_for_more(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-
-    def timeout_keep_alive_handler(self) -> None:
-        self.timeout_keep_alive_task = None
-        if self._idle_since is None:  # a request is under way
-            return
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self._wait_for_more(left)
-        else:
-            super().timeout_keep_alive_handler()
-
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
         if self.socket is not None:
             self.socket.close()
-        if self._upload is not None:
-            self._upload.close()
 
     def _is_idle(self) -> bool:
         """Nothing is under way on this connection, in neither direction."""
         return (
-            not self._is_within
+            self._part is None
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
             and not self.transport.is_closing()
@@ -207,7 +94,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_again(self, head: bytes, repeat: Repeat) -> None:
         """The same with parts of files, which may have to wait for the client."""
-        self._unset_keepalive_if_required()
         self.cycle = cycle = RequestResponseCycle(
             scope={"method": "GET"},  # type: ignore[typeddict-item]  # all that sending needs of it
             transport=self.transport,
@@ -260,14 +146,6 @@ class HttpProtocol(HttpToolsProtocol):
             if not (file.in_memory or is_in_memory(descriptor, offset, window)):
                 await asyncio.to_thread(_bring_into_memory, descriptor, offset, window)
             offset = await sender.send_file(descriptor, offset, window)
-
-
-def _length_of_body(headers: list[tuple[bytes, bytes]]) -> int:
-    """0 where only the parser knows where the body ends (RFC 9112 6.3). It has refused what contradicts itself."""
-    framing = [(name, value) for name, value in headers if name in (b"content-length", b"transfer-encoding")]
-    if len(framing) != 1 or framing[0][0] != b"content-length" or not framing[0][1].isdigit():
-        return 0
-    return int(framing[0][1])
 
 
 class _Exchange:

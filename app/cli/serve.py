@@ -1,10 +1,11 @@
 """`gantry serve`: the HTTP server, after a look at everything that would keep it from starting."""
 
+import os
 import resource
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -24,7 +25,6 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 # Requests that are under way may end; less than the patience of what supervises us (systemd 90 s, Kubernetes 30 s).
 SHUTDOWN_SECONDS = 15
-DICOMWEB_PREFIX = "/dicomweb"
 
 EPILOG = """
 Examples:
@@ -139,10 +139,19 @@ def _run(settings: Settings, listener: socket.socket) -> NoReturn:
     signal.signal(signal.SIGTERM, _leave)
     if settings.workers > 1:
         # Only here: one process alone needs nothing of it.
+        from app.cli.metrics_folder import metrics_folder
         from app.cli.workers import run_workers
 
-        run_workers(config, listener, prepare, _announce, metrics_dir=settings.metrics_dir)
+        with ExitStack() as until_the_end:
+            try:
+                os.environ["GANTRY_METRICS_DIR"] = until_the_end.enter_context(metrics_folder(settings.metrics_dir))
+            except OSError as error:
+                raise fail(
+                    f"the folder of the metrics cannot be used: {(error.strerror or str(error)).lower()}"
+                ) from error
+            run_workers(config, listener, prepare, _announce)
         raise typer.Exit(0)
+    os.environ["GANTRY_METRICS_DIR"] = ""  # one process has nothing to add up
     from app.cli import preloaded  # noqa: F401 - after the socket: what is wrong with that is said at once
 
     server = _Server(config)
@@ -160,6 +169,9 @@ def _leave(_signal: int, _frame: FrameType | None) -> None:
 
 def announcement(settings: Settings, port: int) -> str:
     """`DICOMweb root: http://127.0.0.1:8080/dicomweb  (database ..., blobs ...)`."""
+    # Only here: what looks after several processes does not need it.
+    from app.dicomweb.urls import DICOMWEB_PREFIX
+
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     root = settings.public_url or f"http://{host}:{port}"

@@ -73,6 +73,13 @@ class Upload:
         self._is_paused = False
         self._wait()
 
+    def take_little(self) -> None:
+        """What has arrived and is not enough to wake for: a client that is that slow does send."""
+        if self._is_waiting:
+            self._stop_waiting()
+            most = min(self._left, _FEW)
+            self._go_on(most, *_read(self._twin.fileno(), most))
+
     def close(self) -> None:
         """Nothing is taken any more."""
         if self._is_over:

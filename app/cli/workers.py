@@ -6,11 +6,8 @@ server, which has one thread), so that they start at once and share what was imp
 the application nor its libraries.
 """
 
-import contextlib
 import multiprocessing
-import os
 import sys
-import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -27,21 +24,8 @@ def run_workers(
     listener: Any,
     prepare: Callable[[], str],
     announce: Callable[[str], None],
-    *,
-    metrics_dir: str,
 ) -> None:
-    """Until a signal comes. `prepare` is run in a process of its own before; what it gives is announced. Raises typer.Exit.
-
-    metrics_dir  where the workers add up their metrics; "": in a folder that is there as long as they are
-    """
-    with contextlib.ExitStack() as until_the_end:
-        if not metrics_dir:
-            folder = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="gantry-metrics-"))
-            os.environ["GANTRY_METRICS_DIR"] = folder
-        _run(config, listener, prepare, announce)
-
-
-def _run(config: uvicorn.Config, listener: Any, prepare: Callable[[], str], announce: Callable[[str], None]) -> None:
+    """Until a signal comes. `prepare` is run in a process of its own before; what it gives is announced. Raises typer.Exit."""
     _context.set_forkserver_preload(["app.cli.preloaded"])
     announce(_elsewhere(prepare))
     # The only way to say how workers are started: a name of a private module, whose use a test watches.

@@ -133,18 +133,18 @@ def not_modified(
 
 
 def precondition_failed(
-    *, if_match: str | None, if_unmodified_since: str | None, etag: ETag | None, last_modified: float
+    *, if_match: str | None, if_unmodified_since: str | None, etag: ETag | None, last_modified: float | None
 ) -> bool:
     """Whether a request is answered 412 (RFC 9110 13.1.1, 13.1.4): there is something else than the client wants.
 
     If-Match decides alone when it is there, by strong comparison; a date that is none is as if not sent.
-    last_modified  seconds since 1970
+    last_modified  seconds since 1970; None where it says nothing
     """
     if if_match is not None:
         if if_match.strip(" \t") == "*":
             return False
         return etag is None or etag.weak or etag not in parse_entity_tags(if_match)
-    if if_unmodified_since is None:
+    if if_unmodified_since is None or last_modified is None:
         return False
     until = parse_http_date(if_unmodified_since)
     return until is not None and int(last_modified) > until

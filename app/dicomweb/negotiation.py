@@ -37,6 +37,10 @@ from app.errors import InvalidParameter, NotAcceptable
 
 __all__ = ["Representation", "Resource", "negotiate"]
 
+_REMEMBERED_LENGTH = (
+    1000  # of what a request says; those of viewers name every media type and transfer syntax they know
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Representation:
@@ -123,10 +127,11 @@ def negotiate(
         if strict:
             raise NotAcceptable("the request has no Accept header (PS3.18 8.7.5)")
         accept = "*/*"
-    return _negotiated(resource, accept, accept_parameter, item_count == 1)
+    is_short = len(accept) + len(accept_parameter or "") <= _REMEMBERED_LENGTH
+    found = _remembered if is_short else _negotiated
+    return found(resource, accept, accept_parameter, item_count == 1)
 
 
-@lru_cache(maxsize=256)  # a viewer asks for thousands of frames with one and the same header
 def _negotiated(
     resource: Resource, accept: str, accept_parameter: str | None, is_one_item: bool
 ) -> tuple[Representation, ...]:
@@ -145,6 +150,9 @@ def _negotiated(
     if not chosen:
         raise NotAcceptable(f"none of the acceptable media types can be produced here; there are: {_names(offers)}")
     return tuple(chosen)
+
+
+_remembered = lru_cache(maxsize=256)(_negotiated)  # a viewer asks for thousands of frames with one and the same header
 
 
 def _names(offers: list[Offer]) -> str:

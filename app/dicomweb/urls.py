@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from app.dicom.references import Reference, resource_path
 
+DICOMWEB_PREFIX = "/dicomweb"  # of the service below the server's root
 # What `service_url` looks at, in lower case.
 HEADERS_OF_THE_BASE = (
     "host",
@@ -24,6 +25,7 @@ DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 # RFC 3986 3.2.2 and 3.2.3: a registered name, an IPv4 address or an IPv6 address in brackets, then perhaps a port.
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_LONGEST_HOST = 260  # longer ones are none, and are not remembered
 # RFC 3986 3.3: segments of unreserved characters and a few sub-delimiters; nothing a header or a page could trip over.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$+=:@%-]+)*")
 # RFC 7239 4: pairs of token and token or quoted string, joined by semicolons; hops are joined by commas.
@@ -51,7 +53,7 @@ def service_url(
         return public_url.rstrip("/") + path
     authority = headers.get("host", "")
     if not trust_forwarded:
-        return _url_of(scheme, authority, host, path)
+        return _url_of(scheme, authority if len(authority) <= _LONGEST_HOST else "", host, path)
     scheme, authority, prefix = _forwarded(headers, scheme, authority if _HOST.fullmatch(authority) else host)
     return f"{scheme}://{_without_default_port(scheme, authority)}{prefix}{path}"
 
@@ -68,12 +70,14 @@ def _forwarded(headers: Mapping[str, str], scheme: str, authority: str) -> tuple
     if proto.lower() in DEFAULT_PORTS:
         scheme = proto.lower()
     named = standard.get("host") or _first(headers, "x-forwarded-host")
+    is_standard = "host" in standard and _HOST.fullmatch(named) is not None
     if _HOST.fullmatch(named):
         authority = named
-        port = _first(headers, "x-forwarded-port")
-        # A host that names no port of its own: the port in front of the proxy counts, not the one behind it.
-        if "host" not in standard and _port_of(authority) is None and re.fullmatch(r"[0-9]{1,5}", port):
-            authority = f"{authority}:{port}"
+    port = _first(headers, "x-forwarded-port")
+    # A host that names no port of its own, be it the one that the proxy passes on as it came: the port in front of the proxy
+    # counts, not the one behind it.
+    if not is_standard and _port_of(authority) is None and re.fullmatch(r"[0-9]{1,5}", port):
+        authority = f"{authority}:{port}"
     prefix = _first(headers, "x-forwarded-prefix").rstrip("/")
     return scheme, authority, prefix if _PREFIX.fullmatch(prefix) else ""
 

@@ -1,14 +1,21 @@
 """Our additions around metadata and bulkdata: projection, and documents as what they are."""
 
+import asyncio
 import json
+import threading
 import zlib
+from typing import Any
 
 import httpx
 import pytest
 import zstandard
 
+from app.api import metadata as metadata_api
+from app.dicomweb import search_response
 from tests.support.dicom_bytes import make_instance, new_uid
 
+# Attributes of a thousand characters each, just short of what is sent by BulkDataURI.
+LONG = ("ImageComments", "PatientComments", "VisitComments", "AdditionalPatientHistory", "DerivationDescription")
 PDF = b"%PDF-1.4\n" + bytes(range(256)) * 20
 
 
@@ -130,3 +137,53 @@ async def test_head_of_a_kept_document(client: httpx.AsyncClient, series: str) -
         assert head.headers["content-length"] == str(len(body))
         assert head.headers["etag"] == answer.headers["etag"]
         assert head.content == b""
+
+
+XML = 'multipart/related; type="application/dicom+xml"'
+
+
+@pytest.mark.parametrize("projected", [False, True])
+async def test_xml_is_made_in_threads_a_few_documents_at_a_time(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, projected: bool
+) -> None:
+    """Nobody else waits for it, and no more is held than what is about to be sent."""
+    study, series = new_uid(), new_uid()
+    for _ in range(30):
+        url = await url_of(client, make_instance(study, series, **dict.fromkeys(LONG, "c" * 1000)))
+    made: list[int] = []
+    together: list[int] = []
+    to_native_xml, to_thread = metadata_api.to_native_xml, asyncio.to_thread
+
+    def counted(dataset: dict[str, Any]) -> bytes:
+        made.append(threading.get_ident())
+        return to_native_xml(dataset)
+
+    async def counted_call(*arguments: Any) -> Any:
+        before = len(made)
+        result = await to_thread(*arguments)
+        together.append(len(made) - before)
+        return result
+
+    monkeypatch.setattr(metadata_api, "to_native_xml", counted)
+    monkeypatch.setattr(metadata_api.asyncio, "to_thread", counted_call)
+    query = f"?includefield={','.join(LONG)}" if projected else ""
+    answer = await client.get(f"{url.split('/series/')[0]}/metadata{query}", headers={"accept": XML})
+    assert answer.content.count(b"<NativeDicomModel") == len(made) == 30
+    assert threading.get_ident() not in made
+    assert 1 < max(together) <= 16
+
+
+async def test_results_in_xml_are_made_in_threads(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        await url_of(client, make_instance())
+    made: list[int] = []
+    to_native_xml = search_response.to_native_xml
+
+    def counted(dataset: dict[str, Any]) -> bytes:
+        made.append(threading.get_ident())
+        return to_native_xml(dataset)
+
+    monkeypatch.setattr(search_response, "to_native_xml", counted)
+    answer = await client.get("/dicomweb/studies", headers={"accept": XML})
+    assert answer.content.count(b"<NativeDicomModel") == len(made) == 3
+    assert threading.get_ident() not in made

@@ -339,6 +339,41 @@ def _upload_head(boundary: str, length: int) -> bytes:
     ).encode()
 
 
+def test_a_start_counts_anew(tmp_path: Path) -> None:
+    """In a folder that was set too, whatever became of the run before."""
+    count = re.compile(r'gantry_request_seconds_count{status="200",transaction="search_for_studies"} (\S+)')
+    folder = tmp_path / "metrics"
+    for number in (3, 1):
+        with serving(tmp_path, "--port", "0", "--workers", "2", metrics_dir=folder) as (process, said):
+            root = root_of(said)
+            get_when_ready(f"{root}/studies")
+            for _ in range(number - 1):
+                httpx.get(f"{root}/studies", trust_env=False)
+            end = time.monotonic() + 30
+            told = ""
+            while told != f"{number}.0":
+                assert time.monotonic() < end, told
+                time.sleep(0.2)
+                found = count.search(httpx.get(f"{root.removesuffix('/dicomweb')}/metrics", trust_env=False).text)
+                told = found[1] if found else ""
+            assert len(list(folder.iterdir())) == 1
+            if number == 3:
+                forked = [worker for child in children_of(process.pid) for worker in children_of(child)]
+                process.kill()
+                process.wait()
+                for one in forked:  # they would end by themselves, a little later
+                    os.kill(one, signal.SIGKILL)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_of_metrics_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = serve(tmp_path, "--port", "0", "--workers", "2", metrics_dir=tmp_path / "file")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "metrics" in result.stderr
+
+
 def test_several_workers_and_a_database_that_does_not_answer(tmp_path: Path) -> None:
     url = f"postgresql://gantry:secret@127.0.0.1:{free_port()}/gantry"
     result = serve(tmp_path, "--port", "0", "--workers", "2", database_url=url)

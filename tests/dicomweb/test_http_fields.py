@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dicom.references import InstanceRef, SeriesRef, StudyRef
+from app.dicomweb import urls
 from app.dicomweb.byte_ranges import (
     MAX_RANGES,
     UNSATISFIABLE,
@@ -261,6 +262,13 @@ FORWARDED = [
     ({"host": "in", "x-forwarded-host": "a.example", "x-forwarded-port": "8443"}, "http://a.example:8443/dicomweb"),
     ({"host": "in", "x-forwarded-host": "a.example:1", "x-forwarded-port": "2"}, "http://a.example:1/dicomweb"),
     ({"host": "in", "x-forwarded-proto": "https", "x-forwarded-host": "a", "x-forwarded-port": "443"}, "https://a/dicomweb"),
+    ({"host": "pacs.example.org", "x-forwarded-proto": "https", "x-forwarded-port": "8443"}, "https://pacs.example.org:8443/dicomweb"),
+    ({"host": "pacs.example.org", "x-forwarded-proto": "https", "x-forwarded-port": "443"}, "https://pacs.example.org/dicomweb"),
+    ({"host": "[::1]", "x-forwarded-port": "8443, 80"}, "http://[::1]:8443/dicomweb"),
+    ({"host": "in:81", "x-forwarded-port": "8443"}, "http://in:81/dicomweb"),
+    ({"x-forwarded-port": "8443"}, "http://127.0.0.1:8080/dicomweb"),
+    ({"host": "in", "x-forwarded-port": "8443/x"}, "http://in/dicomweb"),
+    ({"host": "in", "forwarded": "host=a.example", "x-forwarded-port": "8443"}, "http://a.example/dicomweb"),
     ({"host": "in", "x-forwarded-prefix": "/pacs/"}, "http://in/pacs/dicomweb"),
     ({"host": "in", "x-forwarded-prefix": "//evil.example"}, "http://in/dicomweb"),
     ({"host": "in", "x-forwarded-prefix": '/"><script>'}, "http://in/dicomweb"),
@@ -290,6 +298,15 @@ def test_any_header_gives_a_clean_url(headers: dict[str, str]) -> None:
     assert result.endswith("/dicomweb")
     assert result.isascii()
     assert not set(result) & set(" \r\n\"'<>\\")
+
+
+def test_long_hosts_are_not_remembered() -> None:
+    before = urls._url_of.cache_info().currsize
+    for number in range(20):
+        assert url({"host": f"{number}" + "a" * 5000}, trust_forwarded=False) == "http://127.0.0.1:8080/dicomweb"
+    assert urls._url_of.cache_info().currsize <= before + 1
+    longest = "a" * 253 + ":65535"
+    assert url({"host": longest}, trust_forwarded=False) == f"http://{longest}/dicomweb"
 
 
 def test_urls_of_resources() -> None:

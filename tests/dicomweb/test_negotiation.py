@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dicom.transfer_syntaxes import AS_STORED, TRANSFER_SYNTAXES
+from app.dicomweb import negotiation
 from app.dicomweb.negotiation import Representation, negotiate
 from app.dicomweb.resources import COMPRESSED, OFFERS, Resource
 from app.errors import InvalidParameter, NotAcceptable
@@ -353,3 +354,16 @@ def test_long_header_takes_no_long_time() -> None:
     started = time.perf_counter()
     assert negotiate(Resource.BULKDATA_ITEM, accept, item_count=1)
     assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("accept_parameter", [None, JSON])
+def test_long_headers_are_not_remembered(accept_parameter: str | None) -> None:
+    """They would take as much memory as a stranger likes."""
+    negotiate(Resource.METADATA, JSON, accept_parameter)
+    before = negotiation._remembered.cache_info().currsize
+    for number in range(20):
+        header = ", ".join([JSON, *(f"a/b{number}" for _ in range(200))])
+        assert negotiate(Resource.METADATA, header, accept_parameter)[0].media_type == JSON
+        with pytest.raises(InvalidParameter):
+            negotiate(Resource.METADATA, JSON, header + ", */*")
+    assert negotiation._remembered.cache_info().currsize == before

@@ -7,7 +7,6 @@ from functools import cache
 from pydicom.charset import python_encoding
 
 from app.api.capabilities import operations_of
-from app.api.dependencies import DICOMWEB_PREFIX
 from app.api.errors import STATUS_OF
 from app.dicom import store_status
 from app.dicom.attribute_levels import UNMATCHED_KEYWORDS
@@ -19,6 +18,7 @@ from app.dicomweb.capabilities import Operation
 from app.dicomweb.charsets import CHARACTER_SETS
 from app.dicomweb.resources import COMPRESSED, DOCUMENT_TYPES, OFFERS, Offer, Resource
 from app.dicomweb.search_query import parse_search_query
+from app.dicomweb.urls import DICOMWEB_PREFIX
 from app.dicomweb.warning_headers import additional_results
 from app.main import create_app
 from app.settings import Settings
