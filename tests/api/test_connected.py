@@ -10,10 +10,11 @@ import httpx
 import pytest
 import uvloop
 
-from app.api import bulkdata as bulkdata_api
+from app.api import bulkdata_collections
 from app.api import metadata as metadata_api
 from app.api.responses import StreamingBody
 from app.main import create_app
+from app.services import explicit_instances
 from app.services.codec_threads import CodecThreads
 from app.settings import Settings
 from tests.support.dicom_bytes import make_instance, new_uid
@@ -124,7 +125,7 @@ class Work:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     counted = Work()
-    run, pages, pieces_of = CodecThreads.run, metadata_api.retrieve_metadata, bulkdata_api.read_bulkdata
+    run, pages, pieces_of = CodecThreads.run, metadata_api.retrieve_metadata, bulkdata_collections.read_bulkdata
 
     async def counted_run(threads: CodecThreads, job: Callable[[], Any]) -> Any:
         await counted.turn()
@@ -142,7 +143,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
     monkeypatch.setattr(CodecThreads, "run", counted_run)
     monkeypatch.setattr(metadata_api, "retrieve_metadata", counted_texts)
-    monkeypatch.setattr(bulkdata_api, "read_bulkdata", counted_pieces)
+    monkeypatch.setattr(bulkdata_collections, "read_bulkdata", counted_pieces)
     return counted
 
 
@@ -208,7 +209,8 @@ async def test_no_more_frames_are_made(port: int, work: Work, path: str, accept:
     assert await done_for_one_who_leaves(port, work, instance + path.format(all=numbers), accept) <= FEW
 
 
-async def test_no_more_of_an_instance_is_decoded(port: int, work: Work) -> None:
+async def test_no_more_of_an_instance_is_decoded(port: int, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explicit_instances, "GROUP_BYTES", 4 * 64 * 64)  # decoded before the answer begins
     instance = await store(port, make_instance(rows=64, columns=64, frames=FRAMES))
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.get(

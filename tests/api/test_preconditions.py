@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from app.api import caching
 from tests.support.dicom_bytes import make_instance
 
 
@@ -17,7 +18,10 @@ from tests.support.dicom_bytes import make_instance
         ("/thumbnail", "image/png"),
     ],
 )
-async def test_every_representation_with_a_strong_tag(client: httpx.AsyncClient, path: str, accept: str) -> None:
+async def test_every_representation_with_a_strong_tag(
+    client: httpx.AsyncClient, path: str, accept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "SETTLED_SECONDS", -1.0)
     stored = await client.post(
         "/dicomweb/studies", content=make_instance(), headers={"content-type": "application/dicom"}
     )
@@ -42,7 +46,8 @@ async def test_every_representation_with_a_strong_tag(client: httpx.AsyncClient,
     assert await status(if_match="") == 412
     assert await status(if_unmodified_since=stored_at) == 200
     assert await status(if_unmodified_since="yesterday") == 200
-    assert await status(if_unmodified_since=before) == 412
+    # What is made of several instances has no date that says anything.
+    assert await status(if_unmodified_since=before) == (200 if accept == "application/zip" else 412)
     # RFC 9110 13.2.2: the one decides before the other is looked at.
     assert await status(if_match=tag, if_unmodified_since=before) == 200
     assert await status(if_match='"other"', if_none_match=tag) == 412
