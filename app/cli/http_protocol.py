@@ -17,6 +17,7 @@ and alone and nothing is under way on their connection.
 import asyncio
 import itertools
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -154,6 +155,7 @@ class _Exchange:
     def __init__(self, app: Any, protocol: HttpProtocol, cycle: RequestResponseCycle) -> None:
         self._app, self._protocol, self._cycle = app, protocol, cycle
         self._held = _Held()
+        self._is_until_close = False  # the end of the connection is that of the body
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -170,8 +172,14 @@ class _Exchange:
         kind = message["type"]
         if kind == "http.response.start":
             if not self._begin(message):
+                self._is_until_close = self._has_no_end(message)
+                if self._is_until_close:
+                    self._cycle.chunked_encoding, self._cycle.expected_content_length = False, sys.maxsize
                 await self._hold(message)
-        elif kind == SEND_FILES:
+            return
+        if self._is_until_close and kind != SEND_FILES and not message.get("more_body", False):
+            self._cycle.expected_content_length = len(message.get("body", b""))
+        if kind == SEND_FILES:
             held = self._held.take()
             if not self._cycle.disconnected:
                 await self._protocol.send_files(self._cycle, message, held)
@@ -196,6 +204,17 @@ class _Exchange:
         if AGAIN in message:
             self._protocol.keep(cycle, message)
         return True
+
+    def _has_no_end(self, message: Any) -> bool:
+        """Whether the answer is for a client of HTTP/1.0, which knows no chunks (RFC 9112 6.1), and its length is not known."""
+        cycle = self._cycle
+        return (
+            cycle.scope.get("http_version") == "1.0"
+            and not cycle.response_started
+            and cycle.scope["method"] != "HEAD"
+            and message["status"] not in (204, 304)
+            and all(name != b"content-length" for name, _ in message.get("headers", ()))
+        )
 
     async def _hold(self, message: Any) -> None:
         """What the message becomes is held back."""

@@ -253,6 +253,25 @@ async def test_a_connection_that_ends_with_its_answer(
     assert not application.errors
 
 
+@pytest.mark.parametrize(
+    "pieces", [[], [b"body"], [b"b" * 200_000, b"e"], [(5, 300_000), b"end"], [b"start", (5, 300_000)]]
+)
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_client_of_http_1_0_gets_no_chunks(
+    application: Application, port: int, pieces: list[Piece], chunked: bool
+) -> None:
+    """RFC 9112 6.1: it would not understand them. The end of the connection is that of the body."""
+    expected = application.answer(*pieces, chunked=chunked)
+    async with connected(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert b"transfer-encoding" not in head
+        assert (b"content-length" in head) is not chunked
+        assert b"connection: close" in head
+        assert await reader.read() == expected
+    assert not application.errors
+
+
 async def test_the_head_of_an_answer_that_fails_is_told(application: Application, port: int) -> None:
     application.answer()
     application.pieces = [None]  # type: ignore[list-item]
