@@ -177,9 +177,7 @@ class _StoreGroup:
             one.lost_blob = known.blob_key
             log.error("store.lost_blob_replaced", key=known.blob_key)
             return False
-        self._results[one.place] = StoredInstance(
-            one.ref, one.sop_class_uid, study_created=False, changed=False, remarks=one.remarks
-        )
+        self._results[one.place] = StoredInstance(one.ref, one.sop_class_uid, changed=False, remarks=one.remarks)
         return True
 
     async def _is_whole(self, blob: Blob) -> bool:
@@ -234,7 +232,6 @@ class _StoreGroup:
                 self._results[one.place] = StoredInstance(
                     one.ref,
                     one.sop_class_uid,
-                    study_created=result.study_created,
                     changed=result.outcome is not Outcome.UNCHANGED,
                     remarks=one.remarks,
                 )

@@ -24,7 +24,6 @@ class StoredInstance:
 
     ref: InstanceRef
     sop_class_uid: str
-    study_created: bool
     changed: bool
     remarks: Remarks = NO_REMARKS
 
