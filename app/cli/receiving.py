@@ -213,7 +213,7 @@ class ReceivingProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _patience(self) -> float:
-        """Seconds, for what is waited for now."""
+        """Seconds that may pass until more of it is there."""
         if self._part is _Part.HEAD:
             return HEAD_SECONDS
         return BODY_SECONDS if self._part is _Part.BODY else self.timeout_keep_alive
