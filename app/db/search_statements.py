@@ -60,9 +60,9 @@ def wide_page(
 
     walked  of PostgreSQL: conditions by which the page is filled where there are too many, newest first
     """
-    if wide.counted_first:
-        arms = joined(_arms(wide, dates), " UNION ALL ")
-        counted = joined(["WITH counted AS (", _few_counted(arms, most), ")"])
+    if wide.counted:
+        arms = joined(_dated(wide.arms, dates), " UNION ALL ")
+        counted = joined(["WITH counted AS (", _few_counted(wide, dates, most), ")"])
         # A condition would be asked of each row, after sorting; of what has no limit left nothing is looked at.
         window = sql("LIMIT CASE WHEN (SELECT number FROM counted) < ? THEN ? ELSE 0 END OFFSET ?", most, limit, offset)
         ids = joined(["SELECT id FROM (", arms, ") studies_found", _NEWEST_FIRST, window])
@@ -80,9 +80,8 @@ def wide_page(
 def wide_count(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
     """How many rows the wide key fits, and how many studies. Where the former (the latter, if the former is NULL) are `most` or
     more, not all was looked at."""
-    if wide.counted_first:
-        counted = _few_counted(joined(_arms(wide, dates), " UNION ALL "), most)
-        return joined(["SELECT NULL, number FROM (", counted, ") counted"])
+    if wide.counted:
+        return joined(["SELECT NULL, number FROM (", _few_counted(wide, dates, most), ") counted"])
     return joined([_found(wide, dates, most), f"SELECT {_COUNTS}"])
 
 
@@ -109,19 +108,20 @@ def _beside(columns: str, counts: str, ids: Sql) -> Sql:
     return joined([f"SELECT {columns}, {counts} FROM (SELECT 1) always LEFT JOIN (", ids, f") page ON TRUE {studies}"])
 
 
-def _arms(wide: WideKey, dates: Sequence[Sql]) -> list[Sql]:
-    return [joined([arm, *dates], " AND ") for arm in wide.arms]
+def _dated(arms: Sequence[Sql], dates: Sequence[Sql]) -> list[Sql]:
+    return [joined([arm, *dates], " AND ") for arm in arms]
 
 
-def _few_counted(rows: Sql, most: int) -> Sql:
-    """Counting along an index takes a quarter of the time of keeping what is met."""
+def _few_counted(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
+    """Counting along an index takes an eighth of the time of keeping what is met."""
+    rows = joined(_dated(wide.counted, dates), " UNION ALL ")
     return joined(["SELECT count(*) AS number FROM (", rows, sql("LIMIT ?) few", most)])
 
 
 def _found(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
     """What the wide key fits, in no order, and how much that is: counted once, for it is asked for in several places."""
     studies = "(SELECT count(*) FROM studies_found) AS studies"
-    arms = _arms(wide, dates)
+    arms = _dated(wide.arms, dates)
     if wide.distinct:
         counted = f"counted AS MATERIALIZED (SELECT CAST(NULL AS bigint) AS fits, {studies})"
         listed = joined([joined(arms, " UNION ALL "), sql("LIMIT ?", most)])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from app.db.engine import Dialect
 from app.db.sql_text import FALSE, Sql, all_of, is_any, one_of, sql
+from app.db.tables import studies
 from app.dicom import date_times
 from app.dicom.comparable_text import NUMBER_VRS, bounded, number_text, whole_number
 from app.dicom.matching import (
@@ -23,6 +24,9 @@ from app.dicom.matching import (
 from app.dicom.matching_values import name_keys, rule_interval
 from app.dicom.wildcards import ANY, WILDCARD_VRS, is_literal, literal_prefix, prepare, to_glob, to_like
 
+_PARTLY_INDEXED = {
+    index.columns[0].name for index in studies.indexes if index.dialect_options["sqlite"]["where"] is not None
+}
 _LAST_CHARACTER, _BEFORE_SURROGATES, _BEHIND_SURROGATES = "\U0010ffff", "\ud7ff", "\ue000"
 
 
@@ -153,8 +157,12 @@ def name_condition(columns: Sequence[str], rule: Rule, dialect: Dialect) -> Sql:
 
 def group_condition(column: str, patterns: tuple[str, ...], dialect: Dialect) -> Sql:
     """That one component group matches one of the prepared patterns of app.dicom.matching_values.name_keys."""
-    # SQLite has to hear in so many words that the value is not empty before it uses a partial index.
-    return all_of([sql(f"{column} <> ''"), one_of(pattern_condition(column, one, dialect) for one in patterns)])
+    fits = one_of(pattern_condition(column, one, dialect) for one in patterns)
+    if column.rpartition(".")[2] not in _PARTLY_INDEXED or column.startswith("+"):
+        return fits
+    # SQLite has to hear in so many words that the value is not empty before it uses a partial index. Elsewhere it would only
+    # be one more comparison, of every row that is counted or walked by.
+    return all_of([sql(f"{column} <> ''"), fits])
 
 
 def stored_value_condition(column: str, rule: Rule, vr: str, dialect: Dialect) -> Sql:

@@ -24,25 +24,25 @@ from app.dicom.wildcards import WILDCARD_VRS, literal_prefix, prepare
 @dataclass(frozen=True, slots=True)
 class WideKey:
     """arms: of id and study_date, to be completed by conditions on study_date. distinct: no study is in two of them, or in one
-    twice. filter: the same of a row of studies that has these columns. scans: an arm goes through all values. counted_first:
-    going along an index twice, to count and to fetch, takes less time than keeping what is met; PostgreSQL would plan it for
-    too long."""
+    twice. filter: the same of a row of studies that has these columns. scans: an arm goes through all values. counted: the arms
+    without columns, where going along an index twice, to count and to fetch, takes less time than keeping what is met;
+    PostgreSQL would plan it for too long."""
 
     arms: tuple[Sql, ...]
     distinct: bool
     filter: Sql
     columns: tuple[str, ...]
     scans: bool
-    counted_first: bool = False
+    counted: tuple[Sql, ...] = ()
 
 
 def of_column(column: str, rule: Wildcard, dialect: Dialect) -> WideKey:
     """A pattern of a text column of studies."""
     prepared = prepare(rule.pattern)
-    arm = joined(["SELECT id, study_date FROM studies WHERE", pattern_condition(column, prepared, dialect)])
+    fits = [pattern_condition(column, prepared, dialect)]
     walked = pattern_condition(_walked(column, dialect), prepared, dialect)
     scans = not literal_prefix(prepared)
-    return WideKey((arm,), True, walked, (column,), scans, counted_first=not scans and dialect == "sqlite")
+    return WideKey(_arms(fits), True, walked, (column,), scans, _counted(fits, dialect, scans=scans))
 
 
 def of_name(
@@ -53,17 +53,13 @@ def of_name(
     words = fuzzy_words(rule) if fuzzy else ()
     if len(keys) != 1 or not keys[0] or (isinstance(rule, SingleValue) and not words):
         return None
-    arms = [
-        joined(["SELECT id, study_date FROM studies WHERE", all_of(conditions)])
-        for conditions in _disjoint([group_condition(column, keys[0], dialect) for column in columns])
-    ]
+    fits = [all_of(one) for one in _disjoint([group_condition(column, keys[0], dialect) for column in columns])]
     walked = name_condition([_walked(column, dialect) for column in columns], rule, dialect)
     scans = not all(map(literal_prefix, keys[0]))
     if not words:
-        first = not scans and dialect == "sqlite"
-        return WideKey(tuple(arms), True, walked, tuple(columns), scans, counted_first=first)
-    arms += fuzzy_arms(path, words, dialect)
-    return WideKey(tuple(arms), False, one_of([walked, fuzzy_filter(path, words, dialect)]), tuple(columns), scans)
+        return WideKey(_arms(fits), True, walked, tuple(columns), scans, _counted(fits, dialect, scans=scans))
+    arms = (*_arms(fits), *fuzzy_arms(path, words, dialect))
+    return WideKey(arms, False, one_of([walked, fuzzy_filter(path, words, dialect)]), tuple(columns), scans)
 
 
 def of_stored_value(match: AttributeMatch, rule: Wildcard, dialect: Dialect) -> WideKey | None:
@@ -77,6 +73,17 @@ def of_stored_value(match: AttributeMatch, rule: Wildcard, dialect: Dialect) -> 
     arm = joined([sql(f"{of_level} AND path = ? AND", stored), fits])
     held = held_by_study(all_of([sql("path = ?", stored), fits]), dialect)
     return WideKey((arm,), False, held, (), not literal_prefix(prepare(rule.pattern)))
+
+
+def _arms(conditions: Sequence[Sql]) -> tuple[Sql, ...]:
+    return tuple(joined(["SELECT id, study_date FROM studies WHERE", one]) for one in conditions)
+
+
+def _counted(conditions: Sequence[Sql], dialect: Dialect, *, scans: bool) -> tuple[Sql, ...]:
+    """A column takes SQLite as long as the step along the index."""
+    if scans or dialect != "sqlite":
+        return ()
+    return tuple(joined(["SELECT 1 FROM studies WHERE", one]) for one in conditions)
 
 
 def _walked(column: str, dialect: Dialect) -> str:
