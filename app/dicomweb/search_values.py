@@ -74,6 +74,8 @@ def rule_of(path: AttributePath, value: str, *, empty_values: bool = False, mult
         return _uids(path, value)
     if is_list:
         return _values(path, value)
+    if path.vr == "CS" and "," in value:
+        return _codes(path, value)
     if not path.vr:
         return _by_vr(path, value)
     if path.vr == "DA":
@@ -151,6 +153,16 @@ def _values(path: AttributePath, value: str) -> Rule:
     if len(rules) == 1:
         return rules[0]
     return AllOfValues(tuple(rules)) if is_all else AnyOfValues(tuple(rules))
+
+
+def _codes(path: AttributePath, value: str) -> Rule:
+    """Any of them: viewers ask so for several modalities, and no code has a comma (PS3.5 6.2). As a whole too, for what is no
+    code and was stored all the same."""
+    items = [item for part in value.split(",") if (item := part.strip(" "))]
+    if any(not item.strip("*") for item in items):
+        return Universal()
+    rules = [_text(path, item) for item in dict.fromkeys((*items, value))]
+    return AnyOfValues(tuple(rules)) if len(rules) > 1 else rules[0]
 
 
 def _has_many(path: AttributePath) -> bool:

@@ -113,6 +113,23 @@ def test_study_list_of_ohif(peer: Peer, corpus: Corpus) -> None:
     assert sorted(int(first(one, "00201209")) for one in series) == [1, 1, 3]
 
 
+@pytest.mark.parametrize(
+    ("filters", "is_found"),
+    [
+        ("ModalitiesInStudy=CT%2CMR", True),
+        ("ModalitiesInStudy=MR%2CCT%2CUS", True),
+        ("ModalitiesInStudy=MG%2CXA", False),
+        ("PatientName=*doe*&ModalitiesInStudy=CT%2CMR", True),
+        ("StudyDate=19000101-20991231&ModalitiesInStudy=CT%2CMR", True),
+    ],
+)
+def test_filters_of_ohif(peer: Peer, corpus: Corpus, filters: str, is_found: bool) -> None:
+    """Several modalities are several boxes that are ticked in its list: any of them."""
+    query = f"PatientID={corpus.token}-alpha&{filters}&limit=101&offset=0&fuzzymatching=true&includefield=00081030%2C00080060"
+    found = json_array(peer.get("/studies", "application/dicom+json", query))
+    assert [first(study, "0020000D") for study in found] == ([corpus["ct1"].study] if is_found else [])
+
+
 @pytest.mark.proves("COM-016", "QID-045")
 @pytest.mark.parametrize("name", ["%2Adoe%2A", "*doe*", "Doe%5EJo%2A", "doe^john", "Doe%5EJohn"])
 def test_names_that_clients_encode(peer: Peer, corpus: Corpus, name: str) -> None:

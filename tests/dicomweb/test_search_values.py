@@ -75,6 +75,21 @@ def test_without_negotiation_a_backslash_is_a_character() -> None:
     assert rule("ModalitiesInStudy=CT%5CPT") == SingleValue("CT\\PT")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ModalitiesInStudy=CT%2CMR", any_of("CT", "MR", "CT,MR")),
+        ("Modality=CT, M?,CT,", any_of("CT", "M?", "CT, M?,CT,")),
+        ("ModalitiesInStudy=CT,*", Universal()),
+        ("ModalitiesInStudy=,", is_value(",")),
+        ("AccessionNumber=A,B", is_value("A,B")),
+        ("PatientName=Doe, John", is_value("Doe, John")),
+    ],
+)
+def test_codes_with_commas_are_any_of_them(text: str, expected: Rule) -> None:
+    assert rule(text) == rule(f"{text}&multiplevaluematching=true") == expected
+
+
 @pytest.mark.parametrize(("key", "kind"), [("AccessionNumber", AnyOfValues), ("OtherPatientIDs", AllOfValues)])
 def test_a_list_is_as_long_as_its_number_of_values_allows(key: str, kind: type[AnyOfValues | AllOfValues]) -> None:
     def asked(*values: str) -> Rule:
