@@ -7,8 +7,9 @@ such a request; of the body, whose length it has read there, it would only count
 A head, what stands between the chunks of a body and the trailers behind it are kept by the parser until they are complete: they
 are counted until then. So are requests that come before the answer to another.
 
-Nobody waits for a client for ever: not for a request that never comes, nor for the rest of one that has begun. There is one timer
-for each connection, which looks every now and then at what is waited for: requests that come whole cost it nothing.
+Nobody waits for a client for ever: not for a request that never comes, nor for the rest of one that has begun, nor until an answer
+is taken of which nothing is taken. There is one timer for each connection, which looks every now and then at what is waited for:
+requests that come whole cost it nothing.
 """
 
 from asyncio import TimerHandle
@@ -24,6 +25,9 @@ from app.cli.uploads import WORTH_IT, Chunks, Upload
 LARGEST_HEAD = 64 * 1024  # bytes; URLs of many frames and cookies of a whole intranet are far smaller
 HEAD_SECONDS = 60.0  # for a head to be complete: it is one segment, or a few. No other patience is shorter
 BODY_SECONDS = 300.0  # for more of a body: links and disks of senders pause, and what is slow comes to its end
+ANSWER_SECONDS = (
+    300.0  # for more of an answer to be taken: the viewer of a slow link, and players that pause, take some
+)
 MOST_BEHIND = (
     200  # requests that wait for the answer to another: each takes a hundred times the room that it was sent in
 )
@@ -47,6 +51,8 @@ class ReceivingProtocol(HttpToolsProtocol):
     _upload: Upload | None = None
     _since = 0.0  # in the event loop's time: the wait for the client has begun then, or has last been rewarded
     _timer: TimerHandle | None = None
+    _sent: object = None  # how far an answer had got, of which the client was to take more
+    _sent_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -199,6 +205,12 @@ class ReceivingProtocol(HttpToolsProtocol):
                 self._since = self.loop.time()  # the client waits for us
             elif self._upload is not None:
                 self._upload.take_little()
+        if self._part is not _Part.BODY and (left := self._patience_for_answer()) is not None:
+            if left > 0:
+                self._look_again(left)
+            else:
+                self.transport.abort()
+            return
         if self.transport.is_closing():
             return
         patience = self._patience()
@@ -217,6 +229,21 @@ class ReceivingProtocol(HttpToolsProtocol):
         if self._part is _Part.HEAD:
             return HEAD_SECONDS
         return BODY_SECONDS if self._part is _Part.BODY else self.timeout_keep_alive
+
+    def _patience_for_answer(self) -> float | None:
+        """Seconds that may pass until the client takes more of an answer; None where it has taken all that there is so far."""
+        sent, now = self.sent_so_far(), self.loop.time()
+        if sent is None or sent != self._sent:
+            self._sent, self._sent_since = sent, now
+        if sent is None:
+            return None
+        if self._part is None:
+            self._since = now  # only then does the next request begin to be waited for
+        return self._sent_since + ANSWER_SECONDS - now
+
+    def sent_so_far(self) -> object:
+        """Something else whenever the client has taken more; None where it has taken all that there is so far."""
+        return self.transport.get_write_buffer_size() or None
 
     def _is_answering(self) -> bool:
         """Whether it is not the client's turn: what comes behind its request need not hurry."""

@@ -21,14 +21,23 @@ def twin_of(transport: Any) -> socket.socket:
 
 
 class Socket:
-    """The socket below a transport, between two writes of the transport; for one sender at a time."""
+    """The socket below a transport, between two writes of the transport; for one sender at a time.
+
+    sent  bytes so far
+    """
 
     def __init__(self, transport: Any) -> None:
+        self.sent = 0
         self._transport = transport
         self._twin = twin_of(transport)
         self._waiting: asyncio.Future[None] | None = None
         self._is_closed = False
         self._in_a_row = 0  # bytes sent without letting others have their turn
+
+    @property
+    def is_waiting(self) -> bool:
+        """For the client, who is to take more."""
+        return self._waiting is not None
 
     async def flush(self) -> None:
         """Wait until the transport has written what it was given."""
@@ -49,6 +58,7 @@ class Socket:
                 self._transport.abort()
             else:
                 data = data[sent:]
+                self.sent += sent
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Where the bytes end that were sent. Raises OSError."""
@@ -65,6 +75,7 @@ class Socket:
             if not sent:
                 raise OSError("a file that is being sent ends too early")
             offset += sent
+            self.sent += sent
             self._in_a_row += sent
         if self._in_a_row >= WINDOW:
             self._in_a_row = 0
