@@ -26,6 +26,7 @@ from app.services.metadata import MetadataDocument, metadata_document, metadata_
 router = APIRouter(tags=["WADO-RS"])
 
 _TOGETHER = 64 * 1024  # bytes of JSON that become XML at once: about ten instances, or one that is larger
+_CHUNK = 256 * 1024  # bytes of JSON that are sent, or cut, at once
 
 _STUDY = "/studies/{study}/metadata"
 _SERIES = "/studies/{study}/series/{series}/metadata"
@@ -91,22 +92,18 @@ async def _each(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
 async def _json_array(
     archive: Archive, ref: Reference, url: str, projection: Projection | None
 ) -> AsyncIterator[bytes]:
-    """Chunks of about 256 KiB: the texts are sent as they were prepared."""
-    pieces: list[bytes] = []
-    size = 0
+    """In chunks: the texts are sent as they were prepared, or cut in threads."""
     separator = b"["
     syntaxes = await _syntaxes(archive, ref, projection)
-    async for instance, text in retrieve_metadata(archive, ref, url):
-        if projection:
-            text = projection.apply(text, syntaxes.get(instance, ""))
-        pieces += (separator, text)
+
+    def documents(texts: Sequence[tuple[InstanceRef, bytes]]) -> list[bytes]:
+        return [projection.apply(text, syntaxes.get(one, "")) if projection else text for one, text in texts]
+
+    async for texts in _few(retrieve_metadata(archive, ref, url), _CHUNK):
+        made = await asyncio.to_thread(documents, texts) if projection else documents(texts)
+        yield separator + b",".join(made)
         separator = b","
-        size += len(text)
-        if size > 256 * 1024:
-            yield b"".join(pieces)
-            pieces, size = [], 0
-    pieces.append(b"]" if separator == b"," else b"[]")
-    yield b"".join(pieces)
+    yield b"]" if separator == b"," else b"[]"
 
 
 async def _xml_parts(
@@ -121,20 +118,23 @@ async def _xml_parts(
             for one, text in texts
         ]
 
-    async for texts in _few(retrieve_metadata(archive, ref, url)):
+    async for texts in _few(retrieve_metadata(archive, ref, url), _TOGETHER):
         made = await asyncio.to_thread(documents, texts)
         for (instance, _), document in zip(texts, made, strict=True):
             location = f"{url}{resource_path(instance)}/metadata"
             yield Part("application/dicom+xml", location, len(document)), once(document)
 
 
-async def _few(texts: AsyncIterator[tuple[InstanceRef, bytes]]) -> AsyncIterator[list[tuple[InstanceRef, bytes]]]:
+async def _few(
+    texts: AsyncIterator[tuple[InstanceRef, bytes]], most: int
+) -> AsyncIterator[list[tuple[InstanceRef, bytes]]]:
+    """As many as have just more than `most` bytes."""
     few: list[tuple[InstanceRef, bytes]] = []
     size = 0
     async for one in texts:
         few.append(one)
         size += len(one[1])
-        if size > _TOGETHER:
+        if size > most:
             yield few
             few, size = [], 0
     if few:

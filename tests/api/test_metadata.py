@@ -12,6 +12,7 @@ import zstandard
 
 from app.api import metadata as metadata_api
 from app.dicomweb import search_response
+from app.dicomweb.metadata_projection import Projection
 from tests.support.dicom_bytes import make_instance, new_uid
 
 # Attributes of a thousand characters each, just short of what is sent by BulkDataURI.
@@ -171,6 +172,27 @@ async def test_xml_is_made_in_threads_a_few_documents_at_a_time(
     assert answer.content.count(b"<NativeDicomModel") == len(made) == 30
     assert threading.get_ident() not in made
     assert 1 < max(together) <= 16
+
+
+async def test_projections_are_made_in_threads(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty microseconds an instance: for a whole study nobody else would be answered meanwhile."""
+    study = new_uid()
+    data = [make_instance(study, SeriesDescription="x") for _ in range(3)]
+    url = [await url_of(client, one) for one in data][0].split("/series/")[0]
+    monkeypatch.setattr(metadata_api, "_CHUNK", 1)
+    made: list[int] = []
+    apply = Projection.apply
+
+    def counted(*arguments: Any) -> bytes:
+        made.append(threading.get_ident())
+        return apply(*arguments)
+
+    monkeypatch.setattr(Projection, "apply", counted)
+    answer = await client.get(f"{url}/metadata?includefield=PatientName")
+    assert len(answer.json()) == len(made) == 3
+    assert threading.get_ident() not in made
+    assert (await client.get(f"{url}/metadata")).status_code == 200
+    assert len(made) == 3
 
 
 async def test_results_in_xml_are_made_in_threads(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
