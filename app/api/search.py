@@ -1,6 +1,8 @@
 """QIDO-RS: Search (PS3.18 10.6), its six resources."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
+from itertools import chain
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -8,7 +10,7 @@ from starlette.responses import Response
 from app.api.dependencies import accept_of, accept_parameter_of, door_of, service_url
 from app.api.multipart import Part, multipart_of_parts
 from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, SEARCH_PARAMETERS, describe
-from app.api.responses import bytes_response
+from app.api.responses import StreamingBody, bytes_response
 from app.db.search import SearchPage, search
 from app.dicom.matching import Level
 from app.dicom.references import validate_uid
@@ -91,8 +93,18 @@ async def _search(request: Request, level: Level) -> Response:
         )
         parts = [(Part("application/dicom+xml", length=len(document)), document) for document in documents]
         return multipart_of_parts(parts, "application/dicom+xml", headers)
-    body = search_to_json(page.results, url, level=level, **scope)
-    return bytes_response(body, representation.media_type, headers=headers)
+    pieces = search_to_json(page.results, url, level=level, **scope)
+    first, second = next(pieces), next(pieces, None)
+    if second is None:
+        return bytes_response(first, representation.media_type, headers=headers)
+    return StreamingBody(_in_turns(chain((first, second), pieces)), representation.media_type, headers=headers)
+
+
+async def _in_turns(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Results with everything that is known of a thousand instances are ten megabytes: others are answered in between."""
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)
 
 
 def _page_warnings(page: SearchPage, cap: int) -> list[str]:

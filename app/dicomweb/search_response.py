@@ -11,6 +11,7 @@ from app.dicom.xml_model import to_native_xml
 
 _LEVELS = (Level.STUDY, Level.SERIES, Level.INSTANCE)
 _SEGMENTS = ("/studies/", "/series/", "/instances/")
+PIECE = 256 * 1024  # bytes: made and sent in one go
 
 
 def search_to_json(
@@ -20,9 +21,17 @@ def search_to_json(
     level: Level,
     study_instance_uid: str | None = None,
     series_instance_uid: str | None = None,
-) -> bytes:
-    """The array of the results, UTF-8; `[]` when there is none. For the arguments see `texts_of`."""
-    return b"[%b]" % b",".join(texts_of(results, base_url, level, study_instance_uid, series_instance_uid))
+) -> Iterator[bytes]:
+    """The array of the results, UTF-8, in pieces of PIECE bytes and a result; `[]` when there is none. For the arguments see
+    `texts_of`."""
+    begin, texts, size = b"[", [], 0
+    for text in texts_of(results, base_url, level, study_instance_uid, series_instance_uid):
+        texts.append(text)
+        size += len(text)
+        if size > PIECE:
+            yield begin + b",".join(texts)
+            begin, texts, size = b",", [], 0
+    yield (begin if texts or begin == b"[" else b"") + b",".join(texts) + b"]"
 
 
 def search_to_xml_parts(

@@ -10,7 +10,7 @@ from app.dicom import store_status as reasons
 from app.dicom.matching import Level
 from app.dicom.references import InstanceRef
 from app.dicom.search_result import result_of
-from app.dicomweb import warning_headers
+from app.dicomweb import search_response, warning_headers
 from app.dicomweb.search_response import search_to_json, search_to_xml_parts, texts_of
 from app.dicomweb.status_report import status_report
 from app.dicomweb.store_response import StoreResponse
@@ -190,10 +190,20 @@ def test_retrieve_urls_hold_the_address_as_it_is(base: str) -> None:
 
 
 def test_search_as_json() -> None:
-    assert search_to_json([], BASE, level=Level.STUDY) == b"[]"  # QID-009
-    results = orjson.loads(search_to_json([result_of(SERIES)] * 2, BASE, level=Level.SERIES, study_instance_uid="9.1"))
+    assert list(search_to_json([], BASE, level=Level.STUDY)) == [b"[]"]  # QID-009
+    (whole,) = search_to_json([result_of(SERIES)] * 2, BASE, level=Level.SERIES, study_instance_uid="9.1")
+    results = orjson.loads(whole)
     assert len(results) == 2
     assert results[1]["00081190"]["Value"] == [f"{BASE}/studies/9.1/series/1.2"]
+
+
+@pytest.mark.parametrize("size", [1, 300, 10**6])
+def test_search_as_json_comes_in_pieces(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(search_response, "PIECE", size)
+    for count in (1, 2, 3, 7):
+        pieces = list(search_to_json([result_of(STUDY)] * count, BASE, level=Level.STUDY))
+        assert len(orjson.loads(b"".join(pieces))) == count
+        assert len(pieces) == (count + 1 if size == 1 else 1 + count // 2 if size == 300 else 1)
 
 
 def test_search_as_xml() -> None:
