@@ -145,6 +145,8 @@ def _cutting_statement(parts: int) -> Select[Any]:
 
 def _entry_runs(numbers: Sequence[int]) -> list[EntryRun]:
     """Neighbouring frames together, ascending."""
+    if isinstance(numbers, range) and numbers.step == 1 and 1 <= numbers.start < numbers.stop <= _MAX_ENTRIES:
+        return [(numbers.start - 1, len(numbers))]  # all frames of an object are very many
     runs: list[EntryRun] = []
     for number in sorted(set(numbers)):
         if not 1 <= number <= _MAX_ENTRIES:

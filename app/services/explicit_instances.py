@@ -5,15 +5,13 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from app.db.locate import InstanceLocation
-from app.db.locate_frames import locate_frames as locate_frame_rows
 from app.dicom.conversion_plan import ConversionPlan, Copy, DecodedFrames, Literal, Swap
-from app.dicom.frame_index import locate_frames
 from app.dicom.layout import InstanceLayout
 from app.dicom.native_pixels import BitConcatenator, swap_bytes
 from app.dicom.transcode import plan_explicit_vr_little_endian
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from app.services.archive import Archive
-from app.services.frames import GROUP_BYTES, deliver_frames, read_frames
+from app.services.frames import GROUP_BYTES, read_frames, retrieve_all_frames
 
 
 async def plan_explicit_instance(archive: Archive, location: InstanceLocation) -> ConversionPlan:
@@ -101,8 +99,6 @@ async def read_segment(archive: Archive, location: InstanceLocation, segment: Co
 
 async def _decoded(archive: Archive, location: InstanceLocation, count: int) -> AsyncIterator[bytes]:
     """All frames of an encapsulated instance, a few at a time; not kept, one whole instance would drive out everything."""
-    numbers = range(1, count + 1)
-    _, packed = await locate_frame_rows(archive.db, location.ref, numbers)
-    delivery = deliver_frames(location, locate_frames(packed, numbers), numbers, EXPLICIT_VR_LITTLE_ENDIAN)
+    delivery = await retrieve_all_frames(archive, location, count, EXPLICIT_VR_LITTLE_ENDIAN)
     async for frame in read_frames(archive, delivery, keep=False):
         yield frame

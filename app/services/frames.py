@@ -3,6 +3,7 @@
 Nothing is parsed. Pixels are decoded, and encoded again, only when the receiver takes nothing that is stored.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from app.dicom.layout import ImagePixel, InstanceLayout
 from app.dicom.native_pixels import extract_bits, swap_bytes, swap_width
 from app.dicom.references import InstanceRef
 from app.dicom.transfer_syntaxes import AS_STORED, TransferSyntax, transfer_syntax
-from app.errors import CodecError, NotAcceptable, NotFound, UnsupportedTransferSyntax
+from app.errors import CodecError, NotAcceptable, NotFound, Unavailable, UnsupportedTransferSyntax
 from app.services.archive import Archive
 from app.services.inflating import open_data_set, read_range
 from app.services.syntaxes import Alternative, Stored, choose, choose_untouched, refusal
@@ -23,6 +24,7 @@ from app.services.transcoding import ConvertedFrames, check_limits
 
 GROUP_BYTES = 8 * 1024 * 1024  # frames read together; bounds the memory of a request for many
 STREAM_BYTES = 1024 * 1024  # larger frames are better sent in chunks than held whole
+_PLANNED_AT_ONCE = 500  # frames: a millisecond
 SLICE_BYTES = 64 * 1024  # larger frames are better passed on as parts of their file, where the blob store has files
 
 
@@ -57,6 +59,24 @@ async def retrieve_frames(
     if not packed:
         raise NotFound("this instance has no frames")
     return plan_frames(location, locate_frames(packed, numbers), numbers, alternatives)
+
+
+async def retrieve_all_frames(
+    archive: Archive, location: InstanceLocation, count: int, transfer_syntax_uid: str
+) -> FrameDelivery:
+    """Plan the delivery of each of `count` frames of the version of an instance that was found before.
+
+    Raises NotFound, Gone, NotAcceptable, Unavailable: also where another version has taken its place since.
+    """
+    numbers = range(1, count + 1)
+    found, packed = await locate_frame_rows(archive.db, location.ref, numbers)
+    if found.blob_key != location.blob_key:
+        raise Unavailable("an instance was replaced while it was being read")
+
+    def plan() -> FrameDelivery:
+        return deliver_frames(location, locate_frames(packed, numbers), numbers, transfer_syntax_uid)
+
+    return plan() if count <= _PLANNED_AT_ONCE else await asyncio.to_thread(plan)
 
 
 def plan_frames(

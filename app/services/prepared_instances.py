@@ -10,11 +10,9 @@ from dataclasses import replace
 from functools import partial
 
 from app.db.locate import InstanceLocation
-from app.db.locate_frames import locate_frames as locate_frame_rows
 from app.dicom.conversion_plan import Copy, EncodedFrames, Literal, Swap
 from app.dicom.encapsulate import EncapsulatedResult, fragment, plan_encapsulated
 from app.dicom.file_meta import read_file_meta
-from app.dicom.frame_index import locate_frames
 from app.dicom.layout import InstanceLayout
 from app.dicom.lossy_compression import LossyCompression
 from app.dicom.transcode import file_meta_of_result
@@ -33,7 +31,7 @@ from app.services.explicit_instances import (
     read_meta,
     read_segment,
 )
-from app.services.frames import FrameDelivery, deliver_frames, read_frames
+from app.services.frames import FrameDelivery, read_frames, retrieve_all_frames
 from app.services.inflating import open_data_set, read_range
 from app.services.transcoding import conversion_key
 
@@ -61,9 +59,7 @@ async def _write_encapsulated(archive: Archive, location: InstanceLocation, targ
     """Frames first, into a file of their own: the header needs their sizes."""
     layout = InstanceLayout.from_json(location.layout)
     count = layout.image.number_of_frames if layout.image else 0
-    numbers = range(1, count + 1)
-    _, packed = await locate_frame_rows(archive.db, location.ref, numbers)
-    delivery = deliver_frames(location, locate_frames(packed, numbers), numbers, target)
+    delivery = await retrieve_all_frames(archive, location, count, target)
     fragments = await archive.cache.create()
     try:
         sizes = []
