@@ -1,5 +1,6 @@
 """STOW-RS: Store Instances (PS3.18 10.5)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request
@@ -34,6 +35,8 @@ _INSTANCE_TYPES = ("application/dicom", "application/octet-stream")
 _SINGLE_TYPES = ("application/dicom", *METADATA_TYPES)
 _METADATA_PARTS = tuple(f'multipart/related; type="{kind}"' for kind in METADATA_TYPES)
 _MULTIPART_TYPES = (*_INSTANCE_TYPES, *METADATA_TYPES)
+# What is done at once, before others have their turn: some milliseconds.
+_EVENTS_PER_TURN, _RESULTS_PER_TURN = 256, 256
 
 
 def _describe(path: str) -> dict[str, object]:
@@ -73,7 +76,9 @@ async def store(request: Request) -> Response:
     except BaseException:
         await intake.abort()
         raise
-    return _answer(request, results, confined, representation)
+    if len(results) <= _RESULTS_PER_TURN:
+        return _answer(request, results, confined, representation)
+    return await asyncio.to_thread(_answer, request, results, confined, representation)
 
 
 def _content_type(request: Request) -> MediaType:
@@ -142,8 +147,10 @@ async def _receive_multipart(request: Request, door: Door, intake: Intake, conte
 
 async def _events(reader: MultipartReader, body: AsyncIterator[bytes]) -> AsyncIterator[Event]:
     async for chunk in body:
-        for event in reader.feed(chunk):
+        for number, event in enumerate(reader.feed(chunk), 1):
             yield event
+            if number % _EVENTS_PER_TURN == 0:
+                await asyncio.sleep(0)  # parts without content wait for nothing
     for event in reader.finish():
         yield event
 

@@ -17,7 +17,8 @@ from app.db.tables import instances, series, studies
 from app.dicom.instance import InstanceRecord
 from app.dicom.references import InstanceRef
 
-_INLINE = 2  # records: preparing so few takes no longer than changing to a thread and back
+# Records, and bytes of DICOM JSON of one: preparing so few takes no longer than changing to a thread and back.
+_INLINE, _INLINE_BYTES = 2, 64 * 1024
 
 __all__ = ["DuplicatePolicy", "IngestResult", "Outcome", "find_blobs", "ingest"]
 
@@ -39,7 +40,7 @@ async def ingest(
     """
     if not records:
         return []
-    if len(records) > _INLINE:
+    if len(records) > _INLINE or any(len(record.parsed.json) > _INLINE_BYTES for record in records):
         prepared = await asyncio.to_thread(prepare, records, db.searchable)
     else:
         prepared = prepare(records, db.searchable)

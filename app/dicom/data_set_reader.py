@@ -63,17 +63,15 @@ class DataSetReader:
         self.fragments: Fragments | None = None
         self.extended: dict[int, tuple[int, int]] = {}
         self.pending: list[tuple[Element, bytes, Encoding, bool]] = []
-        self._pixel_tag = 0
-        self.elements = 0
-        self._start = 0
-        self._bulk_bytes = 0
+        self._pixel_tag = self._start = self._bulk_bytes = self.elements = 0
+        self._last = limits.at_once_bytes
 
     def read_top_level(self, offset: int, encoding: Encoding, known: "_Reads | None" = None) -> dict[str, Any]:
         """The data set that begins at `offset` and ends with the data; of its beginning, `known` reads what it knows.
 
         Raises Odd, TruncatedDicom, MalformedDicom.
         """
-        self._start = offset
+        self._start, self._last = offset, offset + self.limits.at_once_bytes
         place = Place(encoding, DEFAULT_ENCODINGS, "", 0, len(self.data), delimited=False)
         dataset: dict[str, Any] = {}
         if known is not None:
@@ -81,6 +79,7 @@ class DataSetReader:
         offset = self.read(offset, place, dataset, first_pending=0)
         while self._pixel_tag and self._goes_on(offset, encoding):
             place.ended = False
+            self._last = offset + self.limits.at_once_bytes
             offset = self.read(offset, place, dataset)
         return in_tag_order(dataset)
 
@@ -89,10 +88,9 @@ class DataSetReader:
 
         At the top level it stops behind pixel data. Raises Odd, TruncatedDicom, MalformedDicom.
         """
-        if first_pending is None:
-            first_pending = len(self.pending)
+        first_pending = len(self.pending) if first_pending is None else first_pending
         if not place.ended:
-            offset = self.read_elements(offset, place.end - 8, place, dataset)
+            offset = self.read_elements(offset, min(place.end - 8, self._last), place, dataset)
         if not place.ended:
             offset = self._end_of(offset, place)
         self.finish(dataset, offset, first_pending)
@@ -173,7 +171,9 @@ class DataSetReader:
         return Odd("an element is longer than the item it is in")
 
     def _end_of(self, offset: int, place: Place) -> int:
-        """Fewer than eight bytes are left, too few for an element."""
+        """Fewer than eight bytes are left, too few for an element; or this is as far as is to be read."""
+        if offset <= place.end - 8:
+            raise Odd("this is more than is to be read at once")
         if place.delimited:
             raise self._cut(place.end + 8)
         if offset == place.end:

@@ -17,6 +17,7 @@ Where this reader's JSON differs on purpose from what pydicom makes of the same 
 """
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from app.dicom.data_set_reader import DataSetReader, Odd
@@ -41,11 +42,17 @@ from app.errors import DicomError, MalformedDicom
 
 __all__ = ["FileMeta", "NotQuick", "ParseLimits", "parse_head", "parse_instance", "read_file_meta"]
 
+QUICK_BYTES = 64 * 1024  # of a header: ten milliseconds at most, of elements without values
 _DEFAULT_LIMITS = ParseLimits()
 
 
 class NotQuick(DicomError):
-    """The file is readable only by means that may take long: inflating, or the slow reader."""
+    """The file is readable only by means that may take long: inflating, the slow reader, or very many elements."""
+
+
+@lru_cache(maxsize=4)
+def _quick(limits: ParseLimits) -> ParseLimits:
+    return replace(limits, at_once_bytes=QUICK_BYTES)
 
 
 def parse_instance(
@@ -60,7 +67,8 @@ def parse_instance(
 
     data  bytes, or a memoryview over a mapped file: values of bulkdata and pixel data are not touched, but for the item
           headers of encapsulated pixel data (and the first and last bytes of fragments that no table describes)
-    quick raise NotQuick where reading takes more than one fast pass: the caller then reads elsewhere, in a thread say
+    quick raise NotQuick where reading takes more than one fast pass over QUICK_BYTES: the caller then reads elsewhere, in a thread
+          say
     known_headers  what was read of instances of the same series; nothing else depends on it but time
     size  of the file, where `data` is only its beginning: see `parse_head`
 
@@ -75,7 +83,7 @@ def parse_instance(
             raise NotQuick("the data set is deflated")
         view, offset = memoryview(inflate_data_set(view[offset:], limits)), 0
     encoding = _encoding_of(view, offset, syntax)
-    reader = DataSetReader(view, limits, size)
+    reader = DataSetReader(view, _quick(limits) if quick else limits, size)
     known = None
     if known_headers is not None and isinstance(data, bytes) and view.obj is data:
         known = known_headers.header_for(data, offset, encoding, limits)

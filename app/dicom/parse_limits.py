@@ -10,6 +10,7 @@ class ParseLimits:
     max_inflated_bytes    of a deflated data set
     max_header_bytes      of all that is not bulkdata
     max_fallback_bytes    of the same, in a file that only the slow reader can follow
+    at_once_bytes         of a data set in front of its pixel data, and behind it: what has more is odd
     bulkdata_threshold    longer values become bulkdata, where their VR allows it
     text_threshold        the same for texts where it is larger: what is found by searching must stand in the metadata
     """
@@ -19,5 +20,6 @@ class ParseLimits:
     max_inflated_bytes: int = 1 << 29
     max_header_bytes: int = 1 << 29
     max_fallback_bytes: int = 1 << 22
+    at_once_bytes: int = 1 << 62
     bulkdata_threshold: int = 1024
     text_threshold: int = 65_536  # LT and ST have at most 10,240 characters (PS3.5 6.2)

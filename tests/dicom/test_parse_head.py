@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.dicom.header import NotQuick, parse_head, parse_instance
+from app.dicom.header import QUICK_BYTES, NotQuick, parse_head, parse_instance
 from app.dicom.instance import ParsedInstance
 from app.dicom.known_headers import KnownHeaders
 from app.errors import DicomError
 from tests.dicom.test_header_properties import CHANGES, SMALL, changed
 from tests.dicom.test_known_headers import files_of_package
-from tests.support.dicom_bytes import make_instance
+from tests.support.dicom_bytes import element, make_instance, part10, pixel_data, sequence
 
 IMAGE = make_instance(rows=300, columns=200, BitsAllocated=8, BitsStored=8, HighBit=7, pixel_bytes=bytes(60_000))
 
@@ -50,6 +50,33 @@ def test_what_follows_the_pixel_data_is_read(behind: bytes) -> None:
     for length in (4096, len(IMAGE), len(data) - 1):
         assert not says_the_same(data, length)
     assert parse_instance(data).pixel_data == parse_instance(IMAGE).pixel_data
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
+def test_long_headers_are_not_read_at_once(undefined: bool, behind: bool) -> None:
+    """Whatever they consist of, and how large it is: what is read on an event loop must be done soon."""
+    group = 0x7FF10000 if behind else 0x00430000
+    code = element(0x00080100, "SH", "x")
+
+    def texts(count: int) -> bytes:
+        return b"".join(element(group + 0x1000 + number, "SH", "x") for number in range(count))
+
+    def items(count: int) -> bytes:
+        return sequence(group + 0x1000, [code] * count, undefined=undefined)
+
+    pixels = pixel_data([b"\xff\xd8" + bytes(2 * QUICK_BYTES) + b"\xff\xd9"])
+    for make in (texts, items):
+        for count in (50, QUICK_BYTES // 8):
+            part = make(count)
+            dataset = element(0x00080018, "UI", "1.2") + (pixels + part if behind else part + pixels)
+            data = part10(dataset, "1.2.840.10008.1.2.4.50")
+            if count == 50:
+                assert fields(parse_instance(data, quick=True)) == fields(parse_instance(data))
+                continue
+            assert len(parse_instance(data).dataset) > 2
+            with pytest.raises(NotQuick):
+                parse_instance(data, quick=True)
 
 
 def test_pixel_data_that_is_cut_off_is_not_believed() -> None:

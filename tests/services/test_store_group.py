@@ -227,3 +227,24 @@ async def test_a_large_instance_keeps_nobody_waiting(archive: Archive, monkeypat
 def test_archives_have_queues_of_their_own(archive: Archive) -> None:
     assert isinstance(archive.arrivals, GroupQueue)
     assert archive.arrivals is not archive.rows
+
+
+async def test_what_takes_long_for_one_instance_is_done_in_threads(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of half a megabyte may be one sequence of thousands of items: nobody else would be answered meanwhile."""
+    code = {"CodeValue": "1", "CodingSchemeDesignator": "99", "CodeMeaning": "x"}
+    called: list[str] = []
+    to_thread = asyncio.to_thread
+
+    async def counted(function: Any, *arguments: Any) -> Any:
+        called.append(function.__name__)
+        return await to_thread(function, *arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", counted)
+    (small,) = await upload(archive, [make_instance(ProcedureCodeSequence=[code] * 20)])
+    assert isinstance(small, StoredInstance)
+    assert not called
+    (large,) = await upload(archive, [make_instance(ProcedureCodeSequence=[code] * 5000)])
+    assert isinstance(large, StoredInstance)
+    assert called == ["parse_instance", "prepare"]
