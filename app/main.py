@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import os
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -190,19 +189,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def create_server_app() -> FastAPI:
-    """`create_app` for a process that does nothing else, with the interpreter set for it.
+    """`create_app` for a process that does nothing else, with the garbage collector set for it.
 
-    What is loaded by now stays, and need not be looked at again and again by the garbage collector; a header that is read makes
-    a thousand objects that go with their last reference. Collections took an eighth of the time of a store.
-
-    A thread that computes gives way to the event loop after a millisecond, not five: what waits for the loop waits for that
-    several times over.
+    What is loaded by now stays, and need not be looked at again and again; a header that is read makes a thousand objects
+    that go with their last reference. Collections took an eighth of the time of a store.
     """
     app = create_app()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-    sys.setswitchinterval(0.001)
     return app
 
 
