@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import orjson
 from fastapi import APIRouter, Request
@@ -95,13 +95,11 @@ async def _json_array(
     """In chunks: the texts are sent as they were prepared, or cut in threads."""
     separator = b"["
     syntaxes = await _syntaxes(archive, ref, projection)
-
-    def documents(texts: Sequence[tuple[InstanceRef, bytes]]) -> list[bytes]:
-        return [projection.apply(text, syntaxes.get(one, "")) if projection else text for one, text in texts]
-
-    async for texts in _few(retrieve_metadata(archive, ref, url), _CHUNK):
-        made = await asyncio.to_thread(documents, texts) if projection else documents(texts)
-        yield separator + b",".join(made)
+    async for few in _few(retrieve_metadata(archive, ref, url), _CHUNK):
+        texts = [text for _, text in few]
+        if projection:
+            texts = await asyncio.to_thread(_projected, few, projection, syntaxes)
+        yield separator + b",".join(texts)
         separator = b","
     yield b"]" if separator == b"," else b"[]"
 
@@ -112,17 +110,22 @@ async def _xml_parts(
     """Made in threads, a few at a time: one takes most of a millisecond, and to wake a thread costs as much as a small one."""
     syntaxes = await _syntaxes(archive, ref, projection)
 
-    def documents(texts: Sequence[tuple[InstanceRef, bytes]]) -> list[bytes]:
-        return [
-            to_native_xml(orjson.loads(projection.apply(text, syntaxes.get(one, "")) if projection else text))
-            for one, text in texts
-        ]
+    def documents(few: Sequence[tuple[InstanceRef, bytes]]) -> list[bytes]:
+        texts = _projected(few, projection, syntaxes) if projection else [text for _, text in few]
+        return [to_native_xml(orjson.loads(text)) for text in texts]
 
     async for texts in _few(retrieve_metadata(archive, ref, url), _TOGETHER):
         made = await asyncio.to_thread(documents, texts)
         for (instance, _), document in zip(texts, made, strict=True):
             location = f"{url}{resource_path(instance)}/metadata"
             yield Part("application/dicom+xml", location, len(document)), once(document)
+
+
+def _projected(
+    few: Sequence[tuple[InstanceRef, bytes]], projection: Projection, syntaxes: Mapping[InstanceRef, str]
+) -> list[bytes]:
+    """Takes most of a tenth of a millisecond an instance: for threads."""
+    return [projection.apply(text, syntaxes.get(one, "")) for one, text in few]
 
 
 async def _few(

@@ -38,7 +38,6 @@ class HttpProtocol(ReceivingProtocol):
     """With the extensions on connections without TLS."""
 
     socket: Socket | None = None
-    _drained = 0  # how often what was to be written had been
     _asked: tuple[RequestResponseCycle, bytes] | None = None  # the last request that came whole and alone
 
     def connection_made(self, transport: Any) -> None:
@@ -65,14 +64,10 @@ class HttpProtocol(ReceivingProtocol):
         if self.socket is not None:
             self.socket.close()
 
-    def resume_writing(self) -> None:
-        self._drained += 1
-        super().resume_writing()
-
     def sent_so_far(self) -> object:
-        waiting = self.transport.get_write_buffer_size()
-        is_full = self.socket is not None and self.socket.is_waiting
-        return (waiting, self._drained, self.socket and self.socket.sent) if waiting or is_full else None
+        if self.socket is not None and self.socket.is_waiting:
+            return self.socket.sent, super().sent_so_far()
+        return super().sent_so_far()
 
     def _is_idle(self) -> bool:
         """Nothing is under way on this connection, in neither direction."""

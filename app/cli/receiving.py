@@ -25,9 +25,7 @@ from app.cli.uploads import WORTH_IT, Chunks, Upload
 LARGEST_HEAD = 64 * 1024  # bytes; URLs of many frames and cookies of a whole intranet are far smaller
 HEAD_SECONDS = 60.0  # for a head to be complete: it is one segment, or a few. No other patience is shorter
 BODY_SECONDS = 300.0  # for more of a body: links and disks of senders pause, and what is slow comes to its end
-ANSWER_SECONDS = (
-    300.0  # for more of an answer to be taken: the viewer of a slow link, and players that pause, take some
-)
+ANSWER_SECONDS = 300.0  # for more of an answer to be taken: who is slow, or pauses, takes some of it
 MOST_BEHIND = (
     200  # requests that wait for the answer to another: each takes a hundred times the room that it was sent in
 )
@@ -53,6 +51,7 @@ class ReceivingProtocol(HttpToolsProtocol):
     _timer: TimerHandle | None = None
     _sent: object = None  # how far an answer had got, of which the client was to take more
     _sent_since = 0.0
+    _drained = 0  # how often the client had taken what was to be written
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -243,7 +242,12 @@ class ReceivingProtocol(HttpToolsProtocol):
 
     def sent_so_far(self) -> object:
         """Something else whenever the client has taken more; None where it has taken all that there is so far."""
-        return self.transport.get_write_buffer_size() or None
+        waiting = self.transport.get_write_buffer_size()
+        return (waiting, self._drained) if waiting else None
+
+    def resume_writing(self) -> None:
+        self._drained += 1
+        super().resume_writing()
 
     def _is_answering(self) -> bool:
         """Whether it is not the client's turn: what comes behind its request need not hurry."""
