@@ -88,10 +88,11 @@ async def open_archive(settings: Settings, *, migrated: bool = True, alone: bool
         settings.effective_database_url,
         pool_size=settings.database_pool_size,
         searchable=parse_searchable_attributes(settings.searchable_attributes),
+        alone=alone,
     )
     threads = CodecThreads(settings.codec_threads or os.cpu_count() or 1, timeout=settings.codec_timeout_seconds)
     try:
-        with in_use(database, alone=alone):
+        async with in_use(database, alone=alone):
             if migrated:
                 await migrate(database)
                 await _settle_indexed_paths(database)

@@ -135,7 +135,7 @@ def reindex_command(
 
     What does not answer is waited for, a minute or so. Until it has come to its end, sweeps are refused. Exits with 1 when some
     instances could not be read; no sweep removes them. Changes nothing
-    beside a server that uses the same SQLite database.
+    beside a server that uses the same database.
     """
     from app.services.reindex import reindex
 

@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from app.db.kept_rows import KeptRows
 from app.db.known_many import KnownMany
-from app.db.postgresql import ConnectionLimits, LookUps, postgresql_engine
+from app.db.postgresql import SOLE_USER, USER, ConnectionLimits, LookUps, postgresql_engine
 from app.dicom.matching import AttributePath
 from app.errors import DatabaseUnavailable, GantryError, OutOfSpace
 
@@ -109,6 +109,7 @@ async def open_database(
     *,
     pool_size: int = 10,
     searchable: Sequence[AttributePath] = (),
+    alone: bool = False,
     statement_timeout: float = 60.0,
     lock_timeout: float = 30.0,
     connect_timeout: float = 10.0,
@@ -116,7 +117,8 @@ async def open_database(
 ) -> Database:
     """Open a database and try it once. The schema is not looked at: see app.db.migrate.
 
-    url is `sqlite:///path` or `postgresql://user:password@host/name`, drivers may be named; times are in seconds.
+    url is `sqlite:///path` or `postgresql://user:password@host/name`, drivers may be named; times are in seconds. alone: for who is
+    to have the database to itself (app.db.sole_use).
     Raises ValueError for any other URL, DatabaseUnavailable.
     """
     parsed = normalised_url(url)
@@ -134,10 +136,11 @@ async def open_database(
             writer=_sqlite_writer(parsed, lock_timeout),
             write_thread=ThreadPoolExecutor(1, thread_name_prefix="sqlite-write"),
         )
+    name = SOLE_USER if alone else USER
     limits = ConnectionLimits(connect_timeout, pool_timeout, statement_timeout, lock_timeout)
-    engine = postgresql_engine(parsed, pool_size, limits)
+    engine = postgresql_engine(parsed, pool_size, limits, name)
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-    look_ups = await LookUps.open(parsed, limits)
+    look_ups = await LookUps.open(parsed, limits, name)
     db = Database(engine, reader, "postgresql", tuple(searchable), lock_timeout, statement_timeout, look_ups=look_ups)
     try:
         async with reading(db) as connection:

@@ -19,6 +19,9 @@ from app.db.group_queue import GroupQueue
 if TYPE_CHECKING:
     import asyncpg
 
+# Names of connections, by which others on a server know what uses a database (app.db.sole_use).
+USER = "gantry"
+SOLE_USER = "gantry alone"
 LOOK_UP_CONNECTIONS = 4
 _TOGETHER = 64  # look-ups by one statement
 _PATIENCE = (
@@ -49,7 +52,7 @@ class ConnectionLimits:
     lock: float
 
 
-def postgresql_engine(url: URL, pool_size: int, limits: ConnectionLimits) -> AsyncEngine:
+def postgresql_engine(url: URL, pool_size: int, limits: ConnectionLimits, name: str = USER) -> AsyncEngine:
     """For all but look-ups."""
     engine = create_async_engine(
         url,
@@ -57,7 +60,7 @@ def postgresql_engine(url: URL, pool_size: int, limits: ConnectionLimits) -> Asy
         max_overflow=0,
         pool_timeout=limits.pool,
         pool_recycle=int(_RECYCLED),
-        connect_args=_arguments(limits, {"plan_cache_mode": "force_custom_plan"}),
+        connect_args=_arguments(limits, name, {"plan_cache_mode": "force_custom_plan"}),
     )
 
     @event.listens_for(engine.sync_engine, "checkout")
@@ -80,7 +83,7 @@ class LookUps:
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOK_UP_CONNECTIONS))
 
     @classmethod
-    async def open(cls, url: URL, limits: ConnectionLimits) -> "LookUps":
+    async def open(cls, url: URL, limits: ConnectionLimits, name: str = USER) -> "LookUps":
         """Nothing is sent to the server yet."""
         import asyncpg  # not imported where the database is SQLite
 
@@ -89,7 +92,7 @@ class LookUps:
             arguments.pop(name, None)
         pool = await asyncpg.create_pool(
             **arguments,
-            **_arguments(limits, _KEPT_PLANS),
+            **_arguments(limits, name, _KEPT_PLANS),
             min_size=0,
             max_size=LOOK_UP_CONNECTIONS,
             max_inactive_connection_lifetime=_RECYCLED,
@@ -129,7 +132,7 @@ async def _leave(_connection: Any) -> None:
     """Nothing that a look-up does has to be undone, so nothing is said to the server."""
 
 
-def _arguments(limits: ConnectionLimits, settings: dict[str, str]) -> dict[str, Any]:
+def _arguments(limits: ConnectionLimits, name: str, settings: dict[str, str]) -> dict[str, Any]:
     def milliseconds(seconds: float) -> str:
         return str(int(seconds * 1000))
 
@@ -138,7 +141,7 @@ def _arguments(limits: ConnectionLimits, settings: dict[str, str]) -> dict[str, 
         # Beyond the server's own limit: notices a server that does not answer at all.
         "command_timeout": limits.statement + 10,
         "server_settings": {
-            "application_name": "gantry",
+            "application_name": name,
             "statement_timeout": milliseconds(limits.statement),
             "lock_timeout": milliseconds(limits.lock),
             "idle_in_transaction_session_timeout": milliseconds(limits.statement * 2),
