@@ -368,7 +368,7 @@ class DataSetReader:
         """Fragments elsewhere than in the top-level pixel data: icons, vendors' private images."""
         if head.vr not in ("OB", "OW") or place.encoding.big_endian:
             raise Odd(f"{head.key} of undefined length")
-        fragments = walk_fragments(self.data, value, place.end)
+        fragments = walk_fragments(self.data, value, place.end, most=self.limits.at_once_fragments)
         self._bulk_bytes += fragments.end - value
         offset, length, coding = value, fragments.stop - value, FRAGMENTS
         if len(fragments) == 1:
@@ -381,7 +381,7 @@ class DataSetReader:
         key, vr, keyword = head.key, head.vr, PIXEL_DATA_KEYWORDS[head.tag]
         self._pixel_tag = head.tag
         if length == UNDEFINED:
-            self.fragments = walk_fragments(self.data, value)
+            self.fragments = walk_fragments(self.data, value, most=self.limits.at_once_fragments)
             end = self.fragments.end
             vr = vr if head.wide else "OB"  # PS3.5 A.4 wants OB; some writers say OW
             self.pixel_data = PixelData(keyword, vr, value, None, end)

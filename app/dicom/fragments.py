@@ -10,6 +10,10 @@ MAX_FRAGMENTS = 5_000_000
 _ITEM = struct.Struct("<HHI")
 
 
+class TooManyFragments(MalformedDicom):
+    """More than are read, or more than are to be read at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fragments:
     """table_offset, table_length  value of the Basic Offset Table item, in bytes; length 0 = empty table
@@ -30,12 +34,14 @@ class Fragments:
         return len(self.offsets)
 
 
-def walk_fragments(data: memoryview, offset: int, end: int | None = None) -> Fragments:
+def walk_fragments(data: memoryview, offset: int, end: int | None = None, *, most: int = MAX_FRAGMENTS) -> Fragments:
     """Reads the item headers from the offset table item at `offset` on, and nothing in between.
 
     `end` bounds the element (default: the end of the data). Always little-endian: no big-endian syntax encapsulates.
-    Raises TruncatedDicom when the data ends before the delimiter, MalformedDicom when something else than an item comes.
+    Raises TruncatedDicom when the data ends before the delimiter, MalformedDicom when something else than an item comes,
+    TooManyFragments when there are more than `most` or MAX_FRAGMENTS.
     """
+    most = min(most, MAX_FRAGMENTS)
     if end is None:
         end = len(data)
     unpack = _ITEM.unpack_from
@@ -53,6 +59,6 @@ def walk_fragments(data: memoryview, offset: int, end: int | None = None) -> Fra
         add_offset(position)
         add_length(length)
         position += length
-        if len(offsets) > MAX_FRAGMENTS:
-            raise MalformedDicom(f"more than {MAX_FRAGMENTS} fragments of pixel data")
+        if len(offsets) > most:
+            raise TooManyFragments(f"more than {most} fragments of pixel data")
     raise TruncatedDicom("encapsulated pixel data has no end")

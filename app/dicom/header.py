@@ -31,6 +31,7 @@ from app.dicom.element_heads import (
     Encoding,
 )
 from app.dicom.file_meta import FileMeta, read_file_meta, says_vr, settled_file_meta
+from app.dicom.fragments import TooManyFragments
 from app.dicom.frame_index import build_frame_index
 from app.dicom.instance import ParsedInstance
 from app.dicom.json_model import to_json_text
@@ -43,16 +44,17 @@ from app.errors import DicomError, MalformedDicom
 __all__ = ["FileMeta", "NotQuick", "ParseLimits", "parse_head", "parse_instance", "read_file_meta"]
 
 QUICK_BYTES = 64 * 1024  # of a header: ten milliseconds at most, of elements without values
+QUICK_FRAGMENTS = 4096  # four milliseconds
 _DEFAULT_LIMITS = ParseLimits()
 
 
 class NotQuick(DicomError):
-    """The file is readable only by means that may take long: inflating, the slow reader, or very many elements."""
+    """The file is readable only by means that may take long: inflating, the slow reader, very many elements or fragments."""
 
 
 @lru_cache(maxsize=4)
 def _quick(limits: ParseLimits) -> ParseLimits:
-    return replace(limits, at_once_bytes=QUICK_BYTES)
+    return replace(limits, at_once_bytes=QUICK_BYTES, at_once_fragments=QUICK_FRAGMENTS)
 
 
 def parse_instance(
@@ -67,8 +69,8 @@ def parse_instance(
 
     data  bytes, or a memoryview over a mapped file: values of bulkdata and pixel data are not touched, but for the item
           headers of encapsulated pixel data (and the first and last bytes of fragments that no table describes)
-    quick raise NotQuick where reading takes more than one fast pass over QUICK_BYTES: the caller then reads elsewhere, in a thread
-          say
+    quick raise NotQuick where reading takes more than one fast pass over QUICK_BYTES and QUICK_FRAGMENTS: the caller then reads
+          elsewhere, in a thread say
     known_headers  what was read of instances of the same series; nothing else depends on it but time
     size  of the file, where `data` is only its beginning: see `parse_head`
 
@@ -89,6 +91,10 @@ def parse_instance(
         known = known_headers.header_for(data, offset, encoding, limits)
     try:
         dataset = reader.read_top_level(offset, encoding, known.read if known else None)
+    except TooManyFragments as error:
+        if quick:
+            raise NotQuick("there are very many fragments") from error
+        raise
     except Odd as oddity:
         if quick:
             raise NotQuick("the data set is odd") from oddity

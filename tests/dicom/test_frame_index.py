@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dicom.fragments import walk_fragments
+from app.dicom.fragments import TooManyFragments, walk_fragments
 from app.dicom.frame_index import (
     HEAD_SIZE,
     FrameRuns,
@@ -246,6 +246,12 @@ class TestFragments:
         for data in (sequence_delimiter(), item(b"") + b"12345678", b"\xfe\xff\x0d\xe0" + bytes(4)):
             with pytest.raises(MalformedDicom):
                 walk_fragments(memoryview(data), 0)
+
+    def test_more_than_are_to_be_read(self) -> None:
+        data = encapsulated([b"ab"] * 5)
+        assert len(walk_fragments(memoryview(data), 0, most=6)) == 5  # and the offset table
+        with pytest.raises(TooManyFragments):
+            walk_fragments(memoryview(data), 0, most=5)
 
     def test_undefined_length_leads_beyond_the_end(self) -> None:
         data = item(b"") + b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + sequence_delimiter()

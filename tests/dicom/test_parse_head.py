@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.dicom.header import QUICK_BYTES, NotQuick, parse_head, parse_instance
+from app.dicom.header import QUICK_BYTES, QUICK_FRAGMENTS, NotQuick, parse_head, parse_instance
 from app.dicom.instance import ParsedInstance
 from app.dicom.known_headers import KnownHeaders
 from app.errors import DicomError
 from tests.dicom.test_header_properties import CHANGES, SMALL, changed
 from tests.dicom.test_known_headers import files_of_package
-from tests.support.dicom_bytes import element, make_instance, part10, pixel_data, sequence
+from tests.support.dicom_bytes import element, element_header, encapsulated, make_instance, part10, pixel_data, sequence
 
 IMAGE = make_instance(rows=300, columns=200, BitsAllocated=8, BitsStored=8, HighBit=7, pixel_bytes=bytes(60_000))
 
@@ -77,6 +77,20 @@ def test_long_headers_are_not_read_at_once(undefined: bool, behind: bool) -> Non
             assert len(parse_instance(data).dataset) > 2
             with pytest.raises(NotQuick):
                 parse_instance(data, quick=True)
+
+
+@pytest.mark.parametrize("tag", [0x7FE00010, 0x00431001], ids=["pixel data", "a private element"])
+def test_very_many_fragments_are_not_read_at_once(tag: int) -> None:
+    """Of no bytes each: a hundred thousand fit into a megabyte, and each takes as long as one of a whole frame."""
+    for count in (QUICK_FRAGMENTS // 2, QUICK_FRAGMENTS + 1):
+        fragments = element_header(tag, "OB", 0xFFFFFFFF) + encapsulated([b""] * count)
+        data = part10(element(0x00080018, "UI", "1.2") + fragments, "1.2.840.10008.1.2.4.50")
+        if count < QUICK_FRAGMENTS:
+            assert fields(parse_instance(data, quick=True)) == fields(parse_instance(data))
+            continue
+        assert f"{tag:08X}" in parse_instance(data).dataset
+        with pytest.raises(NotQuick):
+            parse_instance(data, quick=True)
 
 
 def test_pixel_data_that_is_cut_off_is_not_believed() -> None:
