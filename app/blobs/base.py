@@ -72,10 +72,12 @@ class BlobStore(ABC):
 
     Ranges are (offset, length) with length > 0; a range that crosses the end is an error.
 
-    passes_files  `pieces` gives parts of files, which cost nothing to read
+    passes_files     `pieces` gives parts of files, which cost nothing to read
+    keeps_checksums  a blob that is there, with its size, is what was written: the store looks after that itself
     """
 
     passes_files = False
+    keeps_checksums = False
 
     @abstractmethod
     async def open_writer(self) -> BlobWriter:

@@ -57,6 +57,8 @@ class ObjectBlobStore(BlobStore):
     The constructor makes the spool folder if need be; raises BlobStoreUnavailable.
     """
 
+    keeps_checksums = True
+
     def __init__(self, store: CloudStore, spool: SpoolFolder) -> None:
         self.store = store
         self.spool = spool

@@ -24,6 +24,7 @@ from app.errors import BlobNotFound, DicomError, OutOfSpace, Unavailable
 from app.observability import log
 from app.services.acceptance import accept, refusal_of, warning_of
 from app.services.archive import Archive
+from app.services.blob_damage import damage_of_blob
 from app.services.store_results import RefusedInstance, Remarks, StoredInstance, StoreResult
 from app.services.tombstones import record_tombstones
 
@@ -154,20 +155,24 @@ class _StoreGroup:
         if stored and self._batches_before():
             await self._await_batches_before()
             stored = await find_blobs(self._archive.db, refs)
-        are_whole = await asyncio.gather(*(self._is_whole(blob) for blob in stored.values()))
-        lost = {blob.blob_key for blob, is_whole in zip(stored.values(), are_whole, strict=True) if not is_whole}
+        repeated = set()
+        for one in candidates:
+            if known := stored.get(one.ref):
+                one.digest = await one.writer.digest(like=known.digest)
+                if one.digest == known.digest:
+                    repeated.add(known)
+        lost = await self._lost_blobs(repeated)
         fresh: list[_Candidate] = []
         replaced: set[InstanceRef] = set()
         for one in candidates:
             known = stored.get(one.ref)
-            if known is None or one.ref in replaced or not await self._is_settled(one, known, lost):
+            if known is None or one.ref in replaced or not self._is_settled(one, known, lost):
                 fresh.append(one)
                 replaced.add(one.ref)
         return fresh
 
-    async def _is_settled(self, one: _Candidate, known: Blob, lost: Set[str]) -> bool:
+    def _is_settled(self, one: _Candidate, known: Blob, lost: Set[str]) -> bool:
         """Whether it has its result, or is to be stored in place of what is known."""
-        one.digest = await one.writer.digest(like=known.digest)
         if one.digest != known.digest:
             if self._archive.duplicates is not DuplicatePolicy.KEEP:
                 return False
@@ -175,17 +180,29 @@ class _StoreGroup:
             return True
         if known.blob_key in lost:
             one.lost_blob = known.blob_key
-            log.error("store.lost_blob_replaced", key=known.blob_key)
             return False
         self._results[one.place] = StoredInstance(one.ref, one.sop_class_uid, changed=False, remarks=one.remarks)
         return True
 
-    async def _is_whole(self, blob: Blob) -> bool:
-        """Whether what is said to be stored is there: whoever sends it again may have no other copy soon."""
+    async def _lost_blobs(self, blobs: Set[Blob]) -> set[str]:
+        """Keys of those that are not what is sent again now: whoever sends it may have no other copy soon."""
+        ordered = list(blobs)
+        problems = await asyncio.gather(*map(self._problem_of, ordered))
+        lost = {blob.blob_key: problem for blob, problem in zip(ordered, problems, strict=True) if problem}
+        for key, problem in lost.items():
+            log.error("store.lost_blob_replaced", key=key, problem=problem)
+        return set(lost)
+
+    async def _problem_of(self, blob: Blob) -> str:
+        """ "" where it is whole."""
+        blobs = self._archive.blobs
+        if not blobs.keeps_checksums:
+            return await damage_of_blob(blobs, blob.blob_key, blob.size, blob.digest)
         try:
-            return (await self._archive.blobs.stat(blob.blob_key)).size == blob.size
+            size = (await blobs.stat(blob.blob_key)).size
         except BlobNotFound:
-            return False
+            return "the blob is missing"
+        return "" if size == blob.size else f"the blob has {size} bytes, stored were {blob.size}"
 
     async def _commit_blobs(self, candidates: list[_Candidate]) -> list[_Candidate]:
         async def commit(candidate: _Candidate) -> _Candidate | None:

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.blobs.base import BlobStore
-from app.blobs.digests import BlobHash
 from app.db.inventory import iterate_instances
 from app.db.locate import InstanceLocation
-from app.errors import BlobNotFound, BlobStoreUnavailable
 from app.services.archive import Archive
+from app.services.blob_damage import damage_of_blob
 
 CONCURRENT = 4
 
@@ -52,22 +51,5 @@ async def verify(archive: Archive, on_progress: Callable[[int], None] = lambda _
 
 
 async def _check(blobs: BlobStore, location: InstanceLocation) -> Damage | None:
-    found = BlobHash(like=location.digest)
-    size = 0
-    try:
-        async for chunk in blobs.open(location.blob_key):
-            size += len(chunk)
-            found.update(chunk)
-    except BlobNotFound:
-        return _damage(location, "the blob is missing")
-    except BlobStoreUnavailable as error:
-        return _damage(location, f"the blob cannot be read: {error}")
-    if size != location.size:
-        return _damage(location, f"the blob has {size} bytes, stored were {location.size}")
-    if found.digest != location.digest:
-        return _damage(location, "the blob's digest is not that of what was stored")
-    return None
-
-
-def _damage(location: InstanceLocation, problem: str) -> Damage:
-    return Damage(location.blob_key, location.ref.sop_instance_uid, problem)
+    problem = await damage_of_blob(blobs, location.blob_key, location.size, location.digest)
+    return Damage(location.blob_key, location.ref.sop_instance_uid, problem) if problem else None

@@ -229,7 +229,7 @@ async def test_unknown_instance_is_not_found(archive: Archive) -> None:
 
 
 @pytest.mark.parametrize("policy", DuplicatePolicy)
-@pytest.mark.parametrize("damage", ["missing", "cut off"])
+@pytest.mark.parametrize("damage", ["missing", "cut off", "altered"])
 async def test_what_was_lost_is_stored_when_it_is_sent_again(
     archive: Archive, policy: DuplicatePolicy, damage: str
 ) -> None:
@@ -241,6 +241,8 @@ async def test_what_was_lost_is_stored_when_it_is_sent_again(
     path.unlink()
     if damage == "cut off":
         path.write_bytes(data[:-1])
+    elif damage == "altered":
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     first_again, second_again = await upload(archive, [data, data])
     assert isinstance(first_again, StoredInstance)
     assert isinstance(second_again, StoredInstance)

@@ -44,6 +44,10 @@ class CountingBlobs(BlobStore):
             yield chunk
 
     @property
+    def keeps_checksums(self) -> bool:  # type: ignore[override]
+        return self.store.keeps_checksums
+
+    @property
     def passes_files(self) -> bool:  # type: ignore[override]
         return self.store.passes_files
 
