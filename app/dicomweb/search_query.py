@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from app.dicom.attribute_levels import UNMATCHED_KEYWORDS
-from app.dicom.attributes import TAGS, level_of
+from app.dicom.attributes import TAGS, VRS, level_of
 from app.dicom.matching import AttributeMatch, AttributePath, Level, SearchQuery
 from app.dicomweb.attribute_paths import Creators, creator_tags, is_creator, is_private, resolve, tags_of
 from app.dicomweb.search_values import combine, is_matchable, rule_of, timezone_of
@@ -173,7 +173,10 @@ def _sorted_out(pairs: Iterable[tuple[str, str]]) -> _Parameters:
             result.settings[name] = value
         elif (tags := tags_of(name)) is not None:
             if tags in result.keys:
-                raise InvalidQuery(f"{name[:80]} is given more than once (PS3.18 8.3.4.1)")
+                # Editions before 2019 listed UIDs so ("each value will be an element of the UID List"); wsidicom still does.
+                if VRS.get(tags[-1]) != "UI":
+                    raise InvalidQuery(f"{name[:80]} is given more than once (PS3.18 8.3.4.1)")
+                value = f"{result.keys[tags][1]},{value}"
             result.keys[tags] = (name, value)
         elif name not in _OTHERS:
             result.unknown.append(name)
