@@ -26,7 +26,8 @@ MAX_COUNT = 2**31 - 1  # larger limits and offsets mean the same
 _MAX_NAMED = 20  # how many parameters a warning names
 
 _TIMEZONE, _RETRIEVE_URL = (TAGS["TimezoneOffsetFromUTC"],), (TAGS["RetrieveURL"],)
-_CHARACTER_SET = TAGS["SpecificCharacterSet"]
+_CHARACTER_SET, _TRANSFER_SYNTAX = TAGS["SpecificCharacterSet"], (TAGS["TransferSyntaxUID"],)
+_TRANSFER_SYNTAX_NAMES = frozenset({"TransferSyntaxUID", *_TRANSFER_SYNTAX})
 _UNMATCHED = frozenset(TAGS[keyword] for keyword in UNMATCHED_KEYWORDS)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # 8.3.4.4: an unsigned integer.
@@ -205,7 +206,8 @@ def _includes(
     for name in parameters.includes:
         if name == "all":
             continue
-        tags = tags_of(name)
+        # Of File Meta Information (PS3.10 7.1), which is no part of a data set, this alone: ez-wsi-dicomweb reads no other.
+        tags = _TRANSFER_SYNTAX if name in _TRANSFER_SYNTAX_NAMES else tags_of(name)
         path = resolve(tags, creators) if tags is not None else None
         if path is None:
             parameters.unknown.append(f"includefield={name}")

@@ -197,6 +197,7 @@ def test_number_of_keys_is_bounded() -> None:
         ("00231001=x", "00231001"),
         ("00230010=Acme", "00230010"),
         ("includefield=Nonsense", "includefield=Nonsense"),
+        ("includefield=00020002", "includefield=00020002"),
         ("PatientID..x=1", "PatientID..x"),
         ("=x", ""),
     ],
@@ -217,6 +218,7 @@ def test_what_is_not_known_is_left_out_and_told(text: str, named: str) -> None:
         ("Modality=CT", Level.INSTANCE, "1.2", "1.3"),
         ("includefield=Modality", Level.STUDY, None, None),  # QID-033
         ("includefield=Rows", Level.SERIES, "1.2", None),
+        ("includefield=00020010", Level.SERIES, None, None),
     ],
 )
 def test_attribute_of_another_level_is_left_out_and_told(
@@ -296,6 +298,13 @@ def test_include_of_paths_and_sequences() -> None:
         standard_path("RequestAttributesSequence.ScheduledProcedureStepID"),
         standard_path("ProcedureCodeSequence"),
     )
+
+
+@pytest.mark.parametrize("name", ["00020010", "TransferSyntaxUID"])
+def test_include_of_the_transfer_syntax(name: str) -> None:
+    """What ez-wsi-dicomweb asks for; nothing else of File Meta Information is known."""
+    query = parse(f"includefield={name}")
+    assert query.includes == (AttributePath(("00020010",), "UI", ("",)),)
 
 
 def test_include_all() -> None:
