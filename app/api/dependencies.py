@@ -40,6 +40,7 @@ def service_url(request: Request) -> str:
     """The DICOMweb root as the client knows it, without a slash at its end."""
     door = door_of(request)
     host, port = request.scope.get("server") or ("localhost", None)
+    host = f"[{host}]" if ":" in host else host
     return urls.service_url(
         request.headers,
         scheme=request.scope["scheme"],

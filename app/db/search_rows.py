@@ -39,7 +39,7 @@ _CHARACTER_SET, _AVAILABILITY = "00080005", "00080056"
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
 _MODALITIES, _SOP_CLASSES = "00080061", "00080062"
 _STUDY_SERIES, _STUDY_INSTANCES, _SERIES_INSTANCES = "00201206", "00201208", "00201209"
-_AVAILABLE_SYNTAXES = "00083002"
+_AVAILABLE_SYNTAXES, _SYNTAX = "00083002", "00020010"
 # Returned whether asked for or not.
 _ALWAYS = frozenset({_CHARACTER_SET, _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS})
 _SEPARATOR = "\\"  # no value of a CS or UI holds it
@@ -58,6 +58,7 @@ _COLUMNS = (
     (_SOP_UID, "instances.sop_instance_uid", "UI", Level.INSTANCE),
     (_SOP_CLASS, "instances.sop_class_uid", "UI", Level.INSTANCE),
     (_AVAILABLE_SYNTAXES, "instances.transfer_syntax_uid", "UI", Level.INSTANCE),
+    (_SYNTAX, "instances.transfer_syntax_uid", "UI", Level.INSTANCE),
 )
 
 
@@ -240,7 +241,7 @@ def _prepared(level: Level, wanted: LevelProjection) -> str:
     return "coalesce(instances.attributes, instances.metadata)"
 
 
-_SMALL = INSTANCE_ATTRIBUTES | COMPUTED | {_SOP_UID, _SOP_CLASS, _AVAILABLE_SYNTAXES}
+_SMALL = INSTANCE_ATTRIBUTES | COMPUTED | {_SOP_UID, _SOP_CLASS, _AVAILABLE_SYNTAXES, _SYNTAX}
 
 
 def _dataset(level: Level, stored: bytes) -> DicomJson:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from app.dicom.attribute_levels import UNMATCHED_KEYWORDS
-from app.dicom.attributes import TAGS, level_of
+from app.dicom.attributes import TAGS, VRS, level_of
 from app.dicom.matching import AttributeMatch, AttributePath, Level, SearchQuery
 from app.dicomweb.attribute_paths import Creators, creator_tags, is_creator, is_private, resolve, tags_of
 from app.dicomweb.search_values import combine, is_matchable, rule_of, timezone_of
@@ -26,7 +26,8 @@ MAX_COUNT = 2**31 - 1  # larger limits and offsets mean the same
 _MAX_NAMED = 20  # how many parameters a warning names
 
 _TIMEZONE, _RETRIEVE_URL = (TAGS["TimezoneOffsetFromUTC"],), (TAGS["RetrieveURL"],)
-_CHARACTER_SET = TAGS["SpecificCharacterSet"]
+_CHARACTER_SET, _TRANSFER_SYNTAX = TAGS["SpecificCharacterSet"], (TAGS["TransferSyntaxUID"],)
+_TRANSFER_SYNTAX_NAMES = frozenset({"TransferSyntaxUID", *_TRANSFER_SYNTAX})
 _UNMATCHED = frozenset(TAGS[keyword] for keyword in UNMATCHED_KEYWORDS)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # 8.3.4.4: an unsigned integer.
@@ -173,7 +174,10 @@ def _sorted_out(pairs: Iterable[tuple[str, str]]) -> _Parameters:
             result.settings[name] = value
         elif (tags := tags_of(name)) is not None:
             if tags in result.keys:
-                raise InvalidQuery(f"{name[:80]} is given more than once (PS3.18 8.3.4.1)")
+                # Editions before 2019 listed UIDs so ("each value will be an element of the UID List"); wsidicom still does.
+                if VRS.get(tags[-1]) != "UI":
+                    raise InvalidQuery(f"{name[:80]} is given more than once (PS3.18 8.3.4.1)")
+                value = f"{result.keys[tags][1]},{value}"
             result.keys[tags] = (name, value)
         elif name not in _OTHERS:
             result.unknown.append(name)
@@ -202,7 +206,8 @@ def _includes(
     for name in parameters.includes:
         if name == "all":
             continue
-        tags = tags_of(name)
+        # Of File Meta Information (PS3.10 7.1), which is no part of a data set, this alone: ez-wsi-dicomweb reads no other.
+        tags = _TRANSFER_SYNTAX if name in _TRANSFER_SYNTAX_NAMES else tags_of(name)
         path = resolve(tags, creators) if tags is not None else None
         if path is None:
             parameters.unknown.append(f"includefield={name}")

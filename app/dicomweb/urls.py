@@ -25,6 +25,7 @@ DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 # RFC 3986 3.2.2 and 3.2.3: a registered name, an IPv4 address or an IPv6 address in brackets, then perhaps a port.
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_LOOPBACK = frozenset({"127.0.0.1", "[::1]"})
 _LONGEST_HOST = 260  # longer ones are none, and are not remembered
 # RFC 3986 3.3: segments of unreserved characters and a few sub-delimiters; nothing a header or a page could trip over.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$+=:@%-]+)*")
@@ -44,7 +45,8 @@ def service_url(
     """The base URL of the service, without a slash at its end, e.g. `https://pacs.example/dicomweb`.
 
     headers     of the request, by lower-case name
-    scheme      of the connection; `host` is where it was accepted, for requests whose Host header is missing or unusable
+    scheme      of the connection; `host` is where it was accepted, for requests whose Host header is missing, unusable or
+                that address without its port
     path        of the service below the server's root, e.g. `/dicomweb`
     public_url  the configured URL of that root as clients see it: wins over everything
     A forwarded value that is not what its grammar says is passed over, never echoed.
@@ -60,8 +62,20 @@ def service_url(
 
 @lru_cache(maxsize=256)
 def _url_of(scheme: str, authority: str, host: str, path: str) -> str:
-    named = authority if _HOST.fullmatch(authority) else host
+    named = _with_port(authority, host) if _HOST.fullmatch(authority) else host
     return f"{scheme}://{_without_default_port(scheme, named)}{path}"
+
+
+def _with_port(authority: str, host: str) -> str:
+    """The authority, with the port of `host` where it names the very address at which the request came in, without a port.
+
+    dicomweb-client of Python leaves the port out of Host (against RFC 9110 7.2) and follows every BulkDataURI as it is sent.
+    Behind a proxy the address that clients name is another than the one at which the proxy comes in.
+    """
+    port = _port_of(host)
+    address = host[: -len(port) - 1] if port else host
+    is_here = authority == address or (authority.lower() == "localhost" and address in _LOOPBACK)
+    return f"{authority}:{port}" if is_here and port else authority
 
 
 def _forwarded(headers: Mapping[str, str], scheme: str, authority: str) -> tuple[str, str, str]:

@@ -195,6 +195,7 @@ async def test_includes_of_the_level_and_above(db: Database) -> None:
         standard_path(path)
         for path in ("StudyDescription", "PatientWeight", "Manufacturer", "ImageComments", "AvailableTransferSyntaxUID")
     )
+    includes += (AttributePath(("00020010",), "UI", ("",)),)
     (study,) = await _results(db, Level.STUDY, includes=includes)
     assert set(study) - _STUDY_TAGS == {"00080005", TAGS["StudyDescription"], TAGS["PatientWeight"]}
     assert study[TAGS["PatientWeight"]] == {"vr": "DS"}
@@ -205,7 +206,7 @@ async def test_includes_of_the_level_and_above(db: Database) -> None:
     one = (await _results(db, Level.INSTANCE, study_instance_uid="1", series_instance_uid="1.1", includes=includes))[0]
     assert _value(one, "StudyDescription") == ["Head"]
     assert _value(one, "ImageComments") == ["image"]
-    assert _value(one, "AvailableTransferSyntaxUID") == ["1.2.840.10008.1.2.1"]
+    assert _value(one, "AvailableTransferSyntaxUID") == _value(one, "TransferSyntaxUID") == ["1.2.840.10008.1.2.1"]
 
 
 async def test_includes_within_sequences(db: Database) -> None:
@@ -246,6 +247,7 @@ async def test_include_all(db: Database) -> None:
     assert one["00431001"]["Value"] == ["private"]
     assert one["00420011"] == {"vr": "OB", "InlineBinary": "AAA="}
     assert "7FE00010" not in one
+    assert not any(tag.startswith("0002") for tag in one)
     # What the instance itself claims of its study is not true.
     assert "00080061" not in one
     assert "00201208" not in one

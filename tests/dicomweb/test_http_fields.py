@@ -290,6 +290,26 @@ def test_untrusted_forwarded_headers_are_not_read() -> None:
     assert url(headers, trust_forwarded=False) == "http://in/dicomweb"
 
 
+@pytest.mark.parametrize(
+    ("accepted", "host", "expected"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1", "127.0.0.1:8080"),
+        ("127.0.0.1:8080", "LocalHost", "LocalHost:8080"),
+        ("[::1]:8080", "localhost", "localhost:8080"),
+        ("[::1]:8080", "[::1]", "[::1]:8080"),
+        ("10.0.0.7:8080", "10.0.0.7", "10.0.0.7:8080"),
+        ("127.0.0.1:80", "localhost", "localhost"),
+        ("127.0.0.1:8080", "localhost:9000", "localhost:9000"),
+        ("127.0.0.1:8080", "10.0.0.7", "10.0.0.7"),  # a proxy on the same machine
+        ("172.17.0.2:8080", "localhost", "localhost"),  # a container, whose port 80 outside is another one inside
+        ("127.0.0.1:8080", "pacs.example", "pacs.example"),
+        ("/run/gantry.sock", "localhost", "localhost"),
+    ],
+)
+def test_host_without_its_port(accepted: str, host: str, expected: str) -> None:
+    assert url({"host": host}, host=accepted, trust_forwarded=False) == f"http://{expected}/dicomweb"
+
+
 @given(st.dictionaries(st.sampled_from(["host", "forwarded", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-prefix",
                                         "x-forwarded-port"]), st.text() | st.text('host=;," /:0a')))  # fmt: skip
 def test_any_header_gives_a_clean_url(headers: dict[str, str]) -> None:

@@ -105,6 +105,9 @@ VALUES: list[tuple[str, Rule]] = [
     ("SOPInstanceUID=1.2", SingleValue("1.2")),
     ("SOPInstanceUID=1.2,1.3,,1.2", ListOfUid(("1.2", "1.3"))),  # QID-043
     ("SOPInstanceUID=1.2%5C1.3", ListOfUid(("1.2", "1.3"))),
+    ("SOPInstanceUID=1.2&SOPInstanceUID=1.3,1.4&00080018=1.2", ListOfUid(("1.2", "1.3", "1.4"))),
+    ("SOPInstanceUID=1.2&SOPInstanceUID=1.2", SingleValue("1.2")),
+    ("ReferencedSeriesSequence.SeriesInstanceUID=1.2&00081115.0020000e=1.3", ListOfUid(("1.2", "1.3"))),
     ("StudyDate=20240101", SingleValue("20240101")),  # QID-054
     ("StudyDate=2024.01.01", SingleValue("2024.01.01")),
     ("StudyDate=20240101-20240131", Range("20240101", "20240131")),  # QID-050
@@ -149,7 +152,8 @@ def test_values(text: str, expected: Rule) -> None:
         "StudyInstanceUID=abc", "StudyInstanceUID=1.2.*", "StudyInstanceUID=,", f"StudyInstanceUID={'1' * 65}",
         "SOPInstanceUID=" + ",".join(f"1.{n}" for n in range(1001)),
         "InstanceNumber=x", "InstanceNumber=1*", "Rows=-1", "SliceThickness=1e", "PatientAge=30",
-        "PatientID=a&PatientID=b", "PatientID=a&00100020=b", "0020000d=1.2&0020000D=1.2",  # QID-042
+        "PatientID=a&PatientID=b", "PatientID=a&00100020=b", "0020000d=1.2&0020000D=1.2.*",  # QID-042
+        "SOPInstanceUID=" + "&00080018=".join(f"1.{n}" for n in range(400)) + "," + ",".join(f"2.{n}" for n in range(601)),
         "RequestAttributesSequence=x", "RequestAttributesSequence=x*", 'RequestAttributesSequence=""',  # COM-015
         "PatientID.PatientName=x", "includefield=PatientID.PatientName",
         "PatientID=%FF", "%C3=x", "PatientID=%00", "PatientID=a%0Ab",
@@ -193,6 +197,7 @@ def test_number_of_keys_is_bounded() -> None:
         ("00231001=x", "00231001"),
         ("00230010=Acme", "00230010"),
         ("includefield=Nonsense", "includefield=Nonsense"),
+        ("includefield=00020002", "includefield=00020002"),
         ("PatientID..x=1", "PatientID..x"),
         ("=x", ""),
     ],
@@ -213,6 +218,7 @@ def test_what_is_not_known_is_left_out_and_told(text: str, named: str) -> None:
         ("Modality=CT", Level.INSTANCE, "1.2", "1.3"),
         ("includefield=Modality", Level.STUDY, None, None),  # QID-033
         ("includefield=Rows", Level.SERIES, "1.2", None),
+        ("includefield=00020010", Level.SERIES, None, None),
     ],
 )
 def test_attribute_of_another_level_is_left_out_and_told(
@@ -292,6 +298,13 @@ def test_include_of_paths_and_sequences() -> None:
         standard_path("RequestAttributesSequence.ScheduledProcedureStepID"),
         standard_path("ProcedureCodeSequence"),
     )
+
+
+@pytest.mark.parametrize("name", ["00020010", "TransferSyntaxUID"])
+def test_include_of_the_transfer_syntax(name: str) -> None:
+    """What ez-wsi-dicomweb asks for; nothing else of File Meta Information is known."""
+    query = parse(f"includefield={name}")
+    assert query.includes == (AttributePath(("00020010",), "UI", ("",)),)
 
 
 def test_include_all() -> None:

@@ -27,6 +27,9 @@ JPEG_QUALITY = 92
 NEAR = 2  # JPEG-LS: how far a sample may be off
 # Two values: up to 8 bits, and beyond. Wide samples are looked at through windows, which make small differences large.
 JPEG_2000_PSNR = (55, 65)  # decibels
+# Where a dimension is smaller, OpenJPEG misses the ratio by far: all of a black frame was left out, which then is mid-grey. Five
+# decompositions leave one row or column of those; nothing is left out of their codestreams.
+JPEG_2000_SMALL = 32
 HTJ2K_STEP = 1 / 1024  # of the quantiser, in parts of the whole range of samples
 JPEG_XL_DISTANCE = (0.5, 0.05)  # 1.0 is "visually lossless", in the words of its makers
 _JPEG_XL_EFFORT = 4  # 7 takes ten times as long for 2 % less
@@ -94,10 +97,11 @@ def encode_jls(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: b
 
 def encode_jpeg_2000(samples: Samples, image: ImagePixel, bits: int, *, is_lossless: bool) -> bytes:
     """Reversible, or irreversible; RGB is transformed within the codestream, other colour is not (PS3.5 8.2.4)."""
+    is_small = min(image.rows, image.columns) < JPEG_2000_SMALL
     return bytes(
         imagecodecs.jpeg2k_encode(
             narrowed(samples, bits),
-            level=0 if is_lossless else JPEG_2000_PSNR[bits > 8],
+            level=0 if is_lossless or is_small else JPEG_2000_PSNR[bits > 8],
             codecformat="j2k",
             bitspersample=bits,
             reversible=is_lossless,

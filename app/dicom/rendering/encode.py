@@ -9,6 +9,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from app.dicom.codecs.encoders import JPEG_2000_SMALL
 from app.dicom.rendering.boxes import wrapped_codestream
 from app.dicom.rendering.gif import encode_gif
 from app.dicom.rendering.media_types import ICC_MEDIA_TYPES
@@ -85,9 +86,11 @@ def _gif(pixels: Pixels, _quality: int | None, _icc: bytes | None) -> bytes:
 
 
 def _jp2(pixels: Pixels, quality: int | None, icc: bytes | None) -> bytes:
-    # Peak signal to noise ratio in decibels; 0 = without loss.
-    level = 0 if quality in (None, 100) else 20 + 2 * (quality or 0) // 5
-    stream = imagecodecs.jpeg2k_encode(pixels, level=level, reversible=level == 0, codecformat="j2k", numthreads=1)
+    # Peak signal to noise ratio in decibels; 0 = nothing is left out.
+    is_lossless = quality in (None, 100)
+    is_small = min(pixels.shape[:2]) < JPEG_2000_SMALL
+    level = 0 if is_lossless or is_small else 20 + 2 * (quality or 0) // 5
+    stream = imagecodecs.jpeg2k_encode(pixels, level=level, reversible=is_lossless, codecformat="j2k", numthreads=1)
     return wrapped_codestream(bytes(stream), b"jp2 ", pixels, icc)
 
 
