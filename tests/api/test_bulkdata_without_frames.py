@@ -1,4 +1,4 @@
-"""Pixel data that does not say how large its frames are: a value like any other, and its BulkDataURI leads to it (PS3.18 10.4.1.1.5)."""
+"""Pixel data without the size of its frames: a value like any other, its BulkDataURI leads to it (PS3.18 10.4.1.1.5)."""
 
 import io
 from urllib.parse import urlsplit
