@@ -75,9 +75,13 @@ async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[I
     BulkDataURIs still begin with INSTANCE_URL_MARK. Memory is bounded by a page, no connection is held between items,
     and an instance deleted meanwhile is left out. Raises NotFound, Gone (before the first item), DatabaseUnavailable.
     """
+    is_there = False
     async for page in metadata_pages(db, ref):
         for instance, packed in page:
+            is_there = True
             yield instance, unpacked(packed)
+    if not is_there:
+        await raise_missing(db, ref)
 
 
 async def instance_metadata(db: Database, ref: InstanceRef) -> bytes:
