@@ -99,6 +99,8 @@ def wants_frames(delivery: BulkdataDelivery, representations: Sequence[Represent
     best = representations[0]
     if delivery.item.path != "7FE00010" or best.media_type in DOCUMENT_TYPES:
         return False
+    if InstanceLayout.from_json(delivery.location.layout).image is None:  # it has none
+        return False
     return best.media_type != OCTET_STREAM or not {AS_STORED, EXPLICIT_VR_LITTLE_ENDIAN} & {*best.transfer_syntaxes}
 
 

@@ -24,8 +24,8 @@ STATUS_OF: dict[type[errors.GantryError], int] = {
     errors.UnsupportedMediaType: 415,
     errors.TooLarge: 413,
     errors.Unavailable: 503,
-    errors.DicomError: 400,
     # The bytes are stored and cannot be shown in what was asked for; as stored they can still be had.
+    errors.DicomError: 406,
     errors.CodecError: 406,
     errors.BlobNotFound: 500,
 }

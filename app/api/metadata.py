@@ -13,7 +13,7 @@ from app.api.compression import takes_gzip
 from app.api.dependencies import accept_of, accept_parameter_of, door_of, reference_in, service_url
 from app.api.multipart import Part, multipart_of_streams
 from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, describe, parameter
-from app.api.responses import StreamingBody, bytes_response, once
+from app.api.responses import StreamingBody, bytes_response, once, primed
 from app.db.locate import locate_instances
 from app.dicom.references import InstanceRef, Reference, resource_path
 from app.dicom.xml_model import to_native_xml
@@ -67,11 +67,10 @@ async def metadata(request: Request) -> Response:
         document = None if projection else await metadata_document(door.archive, ref, version, url)
         if document is not None:
             return _kept(request, document, representation.media_type, headers)
-        body = _json_array(door.archive, ref, url, projection)
+        body = await primed(_json_array(door.archive, ref, url, projection))
         return StreamingBody(body, representation.media_type, headers=headers)
-    return multipart_of_streams(
-        _xml_parts(door.archive, ref, url, projection), "application/dicom+xml", validators(None, version.modified)
-    )
+    parts = await primed(_xml_parts(door.archive, ref, url, projection))
+    return multipart_of_streams(parts, "application/dicom+xml", validators(None, version.modified))
 
 
 def _kept(request: Request, document: MetadataDocument, media_type: str, headers: dict[str, str]) -> Response:

@@ -21,7 +21,7 @@ from app.dicom.references import InstanceRef, Reference, resource_path
 from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Resource, negotiate
 from app.dicomweb.resources import ZIP
-from app.errors import CodecError
+from app.errors import CodecError, DicomError
 from app.services.archive import Archive
 from app.services.prepared_instances import prepare_instance
 from app.services.retrieve import (
@@ -80,12 +80,12 @@ async def or_as_stored(
     delivery: InstanceDelivery,
     alternatives: Sequence[Alternative],
 ) -> Response:
-    """The answer with an instance by the alternative that was chosen for it or, where its pixels cannot be decoded, by one that
-    takes them as they are stored: 406 is for what has no acceptable form (PS3.18 8.7.3.4, 8.7.8.1).
+    """The answer with an instance by the alternative that was chosen for it or, where its pixels cannot be decoded or its header
+    cannot be written anew, by one that takes it as it is stored: 406 is for what has no acceptable form (PS3.18 8.7.3.4, 8.7.8.1).
     """
     try:
         return await answer(index, delivery)
-    except CodecError:
+    except (CodecError, DicomError):
         untouched = without_codec(delivery, alternatives)
         if untouched is None:
             raise

@@ -75,9 +75,13 @@ async def stream_metadata(db: Database, ref: Reference) -> AsyncIterator[tuple[I
     BulkDataURIs still begin with INSTANCE_URL_MARK. Memory is bounded by a page, no connection is held between items,
     and an instance deleted meanwhile is left out. Raises NotFound, Gone (before the first item), DatabaseUnavailable.
     """
+    is_there = False
     async for page in metadata_pages(db, ref):
         for instance, packed in page:
+            is_there = True
             yield instance, unpacked(packed)
+    if not is_there:
+        await raise_missing(db, ref)
 
 
 async def instance_metadata(db: Database, ref: InstanceRef) -> bytes:
@@ -94,15 +98,18 @@ async def metadata_pages(db: Database, ref: Reference) -> AsyncIterator[list[tup
         if row is not None and row[0] is not None:
             yield [(ref, row[0])]
             return
+    keys = tuple(keys_of(ref).values())
     # Ids and sizes first: pages are then fetched by id, without sorting the whole series again for each.
     rows = await rows_of(db, as_text(_SIZES[type(ref)], keys_of(ref), db.dialect), in_one_way=True)
     if not rows:
         await raise_missing(db, ref)
     for page in _pages(rows):
         found = await _fetch(db, page)
+        # SQLite gives the ids of deleted rows to the next ones, which may be of other patients.
         yield [
-            (InstanceRef(study, one, instance), packed)
-            for study, one, instance, _, packed in (found[row_id] for row_id in page if row_id in found)
+            (InstanceRef(*row[:3]), row[4])
+            for row in (found[row_id] for row_id in page if row_id in found)
+            if tuple(row[: len(keys)]) == keys
         ]
 
 

@@ -8,6 +8,7 @@ from app.errors import MalformedDicom, TruncatedDicom
 
 _DEFAULT_LIMITS = ParseLimits()
 _PIECE = 1024 * 1024
+_WINDOW = 64 * 1024  # of deflated bytes: what zlib has not taken yet is copied for each piece
 
 
 class DataSetInflater:
@@ -44,18 +45,15 @@ class DataSetInflater:
             raise MalformedDicom(f"the data set inflates to more than {self._most} bytes")
 
 
-def inflate_data_set(deflated: bytes | memoryview, limits: ParseLimits = _DEFAULT_LIMITS) -> bytes:
+def inflate_data_set(deflated: bytes | memoryview, limits: ParseLimits = _DEFAULT_LIMITS) -> bytearray:
     """The data set of a deflated transfer syntax from the bytes behind the file meta information (PS3.5 A.5).
 
     Raises MalformedDicom beyond `limits.max_inflated_bytes` or for bytes that are not deflated, TruncatedDicom.
     """
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = stream.decompress(deflated, limits.max_inflated_bytes + 1)
-    except zlib.error:
-        raise MalformedDicom("the deflated data set cannot be inflated") from None
-    if len(inflated) > limits.max_inflated_bytes:
-        raise MalformedDicom(f"the data set inflates to more than {limits.max_inflated_bytes} bytes")
-    if not stream.eof:
-        raise TruncatedDicom("the deflated data set has no end")
+    # Grown piece by piece: zlib's own way to one result has it in memory twice.
+    inflater, inflated, view = DataSetInflater(limits), bytearray(), memoryview(deflated)
+    for start in range(0, len(view), _WINDOW):
+        for piece in inflater.feed(view[start : start + _WINDOW]):
+            inflated += piece
+    inflated += inflater.end()
     return inflated

@@ -199,7 +199,8 @@ def runs_in_slice(head: bytes, number: int, part: bytes) -> FrameRuns:
         start, after = struct.unpack_from("<2Q", part, (number - 1) * 8)
         pairs = (count + 1) * 8
         part = part[pairs + start * _PAIR : pairs + after * _PAIR]
-    runs = tuple(pair for pair in struct.iter_unpack("<2Q", part) if pair[0])
+    # Fragments without a byte are left out with the unused pairs: there is nothing of them to read.
+    runs = tuple(pair for pair in struct.iter_unpack("<2Q", part) if pair[1])
     return FrameRuns(runs, 0, 8 * sum(length for _, length in runs))
 
 

@@ -1,5 +1,6 @@
 """What every transaction works on: one archive, its parts and its bounds."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -32,7 +33,7 @@ class Limits:
 class Archive:
     """The first argument of every service. `codec_threads` runs what moves pixels, away from the event loop; `cache` keeps what
     was worked out from stored bytes; `arrivals` is the way of new instances into the archive, `rows` into the database;
-    `known_headers` is for the event loop.
+    `known_headers` is for the event loop; who inflates a whole data set in memory holds `inflating`.
     """
 
     db: Database
@@ -45,3 +46,4 @@ class Archive:
     arrivals: GroupQueue = field(default_factory=lambda: GroupQueue(*ARRIVALS))
     rows: GroupQueue = field(default_factory=lambda: GroupQueue(ROWS))
     known_headers: KnownHeaders = field(default_factory=KnownHeaders)
+    inflating: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -22,6 +22,7 @@ from app.services.inflating import open_data_set
 ENCAPSULATED_DOCUMENT = "00420011"
 PIXEL_DATA_PATHS = ("7FE00010", "7FE00008", "7FE00009")
 MAX_TEXT_BYTES = 64 * 1024 * 1024  # longer texts are not converted: that takes several times as much memory
+_DELIMITER = 8  # bytes of the item that ends a sequence (PS3.5 A.4)
 _WINDOW = 64 * 1024  # bytes that are read to find the next fragments
 
 
@@ -61,7 +62,7 @@ class BulkdataValue:
 async def retrieve_bulkdata(archive: Archive, ref: InstanceRef, path: str) -> BulkdataDelivery:
     """Find the value at `path` (see BulkdataItem). Raises NotFound, Gone, Unavailable."""
     location, packed = await locate_bulkdata(archive.db, ref)
-    return BulkdataDelivery(location, find_bulkdata(packed, path))
+    return _delivery(location, find_bulkdata(packed, path))
 
 
 async def mime_type(archive: Archive, ref: InstanceRef) -> str:
@@ -76,10 +77,20 @@ async def list_bulkdata(archive: Archive, ref: InstanceRef, *, pixel_data_only: 
     """Every value of an instance that its metadata names by URI. Raises NotFound, Gone, Unavailable."""
     location, packed = await locate_bulkdata(archive.db, ref)
     return [
-        BulkdataDelivery(location, item)
+        _delivery(location, item)
         for item in unpack_bulkdata(packed)
         if not pixel_data_only or item.path in PIXEL_DATA_PATHS
     ]
+
+
+def _delivery(location: InstanceLocation, item: BulkdataItem) -> BulkdataDelivery:
+    """Compressed pixel data of an image without Rows or Columns has no frames: its fragments are one value, as those of icons."""
+    if item.length < 0:
+        layout = InstanceLayout.from_json(location.layout)
+        if layout.image is None and layout.pixel_data is not None:
+            length = layout.pixel_data.end - _DELIMITER - item.offset
+            item = replace(item, length=length, coding=FRAGMENTS)
+    return BulkdataDelivery(location, item)
 
 
 async def open_bulkdata(archive: Archive, delivery: BulkdataDelivery) -> BulkdataValue:

@@ -13,7 +13,7 @@ from app.db.locate import InstanceLocation, locate_instances
 from app.dicom.layout import InstanceLayout
 from app.dicom.references import Reference
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
-from app.errors import CodecError, NotAcceptable
+from app.errors import CodecError, DicomError, NotAcceptable
 from app.services.archive import Archive
 from app.services.explicit_instances import execute_plan, plan_explicit_instance
 from app.services.prepared_instances import prepare_instance
@@ -115,8 +115,8 @@ async def open_instances(
 ) -> AsyncGenerator[tuple[InstanceDelivery, int, Stream | FileSlice], None]:
     """As `open_instance` for each in turn; what goes out as stored is fetched ahead, or opened together, as the blob store does it.
 
-    What a codec cannot make comes as stored, where one of the alternatives allows that. Each is read to its end before the next
-    is asked for. Must be closed. Raises what `open_instance` raises.
+    What cannot be converted, for its pixels or its header, comes as stored, where one of the alternatives allows that. Each is
+    read to its end before the next is asked for. Must be closed. Raises what `open_instance` raises.
     """
     stored = open_stored(archive, [one for one in deliveries if one.as_stored])
     async with aclosing(_one_by_one(stored)) as streams:
@@ -134,7 +134,7 @@ async def _converted(
     try:
         length, stream = await open_instance(archive, delivery)
         first = await anext(stream, b"")
-    except CodecError:
+    except (CodecError, DicomError):
         untouched = without_codec(delivery, alternatives)
         if untouched is None:
             raise

@@ -20,6 +20,7 @@ from app.dicom import store_status
 from app.dicom.header import NotQuick, parse_head, parse_instance, read_file_meta
 from app.dicom.instance import InstanceRecord, ParsedInstance
 from app.dicom.references import InstanceRef, StudyRef
+from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from app.errors import BlobNotFound, DicomError, OutOfSpace, Unavailable
 from app.observability import log
 from app.services.acceptance import accept, refusal_of, warning_of
@@ -332,4 +333,9 @@ async def _parse(writer: BlobWriter, archive: Archive) -> ParsedInstance:
     if len(contents) <= INLINE_PARSE_BYTES:
         with suppress(NotQuick):
             return parse_instance(contents, limits, quick=True, known_headers=archive.known_headers)
+    syntax = TRANSFER_SYNTAXES.get(read_file_meta(contents).transfer_syntax_uid)
+    if syntax is not None and syntax.deflated:
+        # Half a megabyte may inflate to half a gigabyte: one at a time.
+        async with archive.inflating:
+            return await asyncio.to_thread(parse_instance, contents, limits)
     return await asyncio.to_thread(parse_instance, contents, limits)

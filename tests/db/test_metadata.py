@@ -65,6 +65,18 @@ async def test_metadata_is_streamed_in_reading_order(db: Database, monkeypatch: 
         assert all(text == texts[one] for one, text in streamed)
 
 
+async def test_ids_that_others_have_been_given_meanwhile(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may take minutes to read: what is deleted by then is left out, and nothing else comes in its place."""
+    monkeypatch.setattr(module, "PAGE_INSTANCES", 2)
+    await store(db, *(make_record("1.2", "1.2.1") for _ in range(6)))
+    streaming = stream_metadata(db, StudyRef("1.2"))
+    refs = [(await anext(streaming))[0]]
+    await delete(db, StudyRef("1.2"), retention=MONTH)
+    await store(db, *(make_record("1.9", "1.9.1") for _ in range(6)))
+    refs += [ref async for ref, _ in streaming]
+    assert {ref.study_instance_uid for ref in refs} == {"1.2"}
+
+
 def test_pages_are_bounded_and_never_empty() -> None:
     big = module.PAGE_BYTES + 1
     rows = [(1, 10), (2, big), (3, big), (4, 10), (5, 10)] + [(number, 1) for number in range(6, 600)]

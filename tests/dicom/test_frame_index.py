@@ -223,7 +223,9 @@ class TestEncapsulated:
         assert frames_of([b"aa"], 1, JPIP) == []
 
     def test_empty_fragments(self) -> None:
-        assert frames_of([b"", b"aa"], 2) == [[b""], [b"aa"]]
+        """A frame without a byte has nothing that could be read."""
+        assert frames_of([b"", b"aa"], 2) == [[], [b"aa"]]
+        assert frames_of([b"aa", b"", b"bb"], 1) == [[b"aa", b"bb"]]
 
 
 class TestFragments:
