@@ -156,6 +156,13 @@ def _name_cases(keyword: str) -> list[Case]:
         *_cases(keyword, None, (empty(), True), (is_value("Doe"), False), (like("?*"), False), (like("*^*"), False)),
         *_cases(keyword, "ΠΑΠΑΔΟΠΟΥΛΟΣ", (is_value("Παπαδόπουλος"), True)),
         *_cases(keyword, "Doe^*", (is_value("doe^john"), False)),
+        # A pattern that every name fits asks for nothing; a blank between two asterisks asks for a blank.
+        *_cases(keyword, "Roe", (like("* *"), False), (like("*^"), True), (like("*^*"), True), (like("=**^"), True)),
+        *_cases(keyword, "Van Dam^Jo", (like("* *"), True), (like(" * "), True), (like("* *=*^*"), True)),
+        *_cases(
+            keyword, "^Jo", (is_value("^"), False), (like("^*"), True), (like("=^*"), False), (like("J*=^"), False)
+        ),
+        *_cases(keyword, None, (like("* *"), False), (like("=**^"), False), (is_value("^"), False)),
         # Implementation-defined (PS3.4 C.2.2.2.4): what folds to two letters is two.
         *_cases(keyword, "Straße", (like("stra??e"), True), (like("Stra?e"), False), (like("STRASSE*"), True)),
     ]
