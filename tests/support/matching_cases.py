@@ -403,6 +403,20 @@ FUZZY_CASES: list[Case] = [
     ]
 ]
 
+# All words of a key are of one name.
+FUZZY_CASES += [
+    Case({"PhysiciansOfRecord": ["Smith^John", "Doe^Mary"]}, (("PhysiciansOfRecord", rule),), found)
+    for rule, found in [
+        (is_value("mary doe"), True),
+        (is_value("doe john"), False),
+        (like("jo* doe*"), False),
+        (any_of("doe john", "smith john"), True),
+        (any_of("doe john", "smith mary"), False),
+        (all_of("jon smith", "mary doe"), True),
+        (all_of("jon doe", "mary smith"), False),
+    ]
+]
+
 ZONE_CASES: list[tuple[str, Case]] = [
     (zone, Case({"StudyDate": date, "StudyTime": time, "TimezoneOffsetFromUTC": offset}, (key,), found))
     for zone, date, time, offset, key, found in [
