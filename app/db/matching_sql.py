@@ -1,8 +1,8 @@
 """The matching rules of PS3.4 C.2.2.2 as SQL: what a search asks of the tables, key by key.
 
 app.dicom.matching_values says the same for data sets and names what the Standard leaves open. A key that SQL cannot decide
-alone (no column, no rows in attribute_values; several keys within one sequence; dates in the zone of the query) comes back in
-`Matching.filter_keys`, with a condition that leaves no match out where there is one.
+alone (no column, no rows in attribute_values; several keys within one sequence; dates in the zone of the query; several words of
+one of many names) comes back in `Matching.filter_keys`, with a condition that leaves no match out where there is one.
 """
 
 # ruff: noqa: S608 - every name in these statements is of app.db; values are bound
@@ -42,7 +42,7 @@ from app.dicom.matching import (
     Universal,
     Wildcard,
 )
-from app.dicom.matching_values import partner_tag, simplified, value_matches
+from app.dicom.matching_values import fuzzy_words, partner_tag, simplified, value_matches
 from app.errors import InvalidQuery
 
 MAX_PATTERNS = 32
@@ -264,7 +264,8 @@ class _Compiler:
             value = stored_value_condition("attribute_values.value", rule, path.vr, self.dialect)
             level = f"attribute_values.level = {LEVEL_NUMBER[Level.STUDY]}"
             return all_of([sql(f"{level} AND attribute_values.path = ?", stored_path(path)), value]), True
-        return self.stored.condition(path, rule), not (path.vr == "PN" and _names_groups(rule))
+        is_mixed = path.vr == "PN" and (_names_groups(rule) or (self.stored.fuzzy and _has_words(rule)))
+        return self.stored.condition(path, rule), not is_mixed
 
     def _all_of(self, path: AttributePath, rule: AllOfValues) -> tuple[Sql | None, bool]:
         """Each value by itself. That one item of a sequence holds them all cannot be told by rows of values."""
@@ -329,10 +330,14 @@ class _Compiler:
 
 def _names_groups(rule: Rule) -> bool:
     """Whether a key of a person name tells its component groups apart."""
-    singles = rule.values if isinstance(rule, AnyOfValues) else (rule,)
-    texts = [
-        single.value if isinstance(single, SingleValue) else single.pattern
-        for single in singles
-        if isinstance(single, SingleValue | Wildcard)
-    ]
-    return any("=" in text for text in texts)
+    return any("=" in (one.value if isinstance(one, SingleValue) else one.pattern) for one in _singles(rule))
+
+
+def _has_words(rule: Rule) -> bool:
+    """Whether a fuzzy key has several words: rows of words do not tell which of several names a word is of."""
+    return any(len(fuzzy_words(one)) > 1 for one in _singles(rule))
+
+
+def _singles(rule: Rule) -> list[SingleValue | Wildcard]:
+    values = rule.values if isinstance(rule, AnyOfValues) else (rule,)
+    return [one for one in values if isinstance(one, SingleValue | Wildcard)]

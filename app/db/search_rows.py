@@ -39,7 +39,7 @@ _CHARACTER_SET, _AVAILABILITY = "00080005", "00080056"
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
 _MODALITIES, _SOP_CLASSES = "00080061", "00080062"
 _STUDY_SERIES, _STUDY_INSTANCES, _SERIES_INSTANCES = "00201206", "00201208", "00201209"
-_AVAILABLE_SYNTAXES, _SYNTAX = "00083002", "00020010"
+_AVAILABLE_SYNTAXES, _SYNTAX, _TIMEZONE = "00083002", "00020010", "00080201"
 # Returned whether asked for or not.
 _ALWAYS = frozenset({_CHARACTER_SET, _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS})
 _SEPARATOR = "\\"  # no value of a CS or UI holds it
@@ -163,11 +163,19 @@ class RowReader:
         return _pruned(element, tree, self._item_keys.of(dataset).within(tag) if self._item_keys else None)
 
     def _any(self, row: Row) -> dict[str, Any]:
-        """The same where what is returned depends on what the data sets hold."""
+        """The same where what is returned depends on what the data sets hold.
+
+        An instance may differ from what was decided of its study and series, by which they are found: theirs goes last.
+        """
         result: dict[str, Any] = {}
         computed = self._computed(row)
-        for level, place in self._datasets:
-            self._add_level(result, _dataset(level, row[place]), self._of[level])
+        found = [(self._of[level], _dataset(level, row[place])) for level, place in self._datasets]
+        named = [one for one in found if not one[0].everything]
+        whole = [one for one in found if one[0].everything]
+        for wanted, dataset in (*named, *reversed(whole)):
+            self._add_level(result, dataset, wanted)
+        if zones := [dataset[_TIMEZONE] for _, dataset in whole if values_of(dataset.get(_TIMEZONE, {}))]:
+            result[_TIMEZONE] = zones[-1]  # each level has one of its own
         for tag in COMPUTED & result.keys():
             del result[tag]  # the archive knows better than an instance says
         result.update(computed)

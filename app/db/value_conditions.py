@@ -146,10 +146,10 @@ def name_condition(columns: Sequence[str], rule: Rule, dialect: Dialect) -> Sql:
     if not isinstance(rule, SingleValue | Wildcard):
         return FALSE
     keys = name_keys(rule)
-    if len(keys) == 1:
+    if len(keys) == 1 and (keys[0] or isinstance(rule, SingleValue)):
         # Never just "or": the indexes of the rarer groups are partial, and need to hear that the value is not empty.
         return one_of(group_condition(column, keys[0], dialect) for column in columns)
-    chosen = [(column, key) for column, key in zip(columns, keys, strict=True) if key]
+    chosen = [(column, key) for column, key in zip(columns, keys, strict=False) if key]
     if not chosen:
         return one_of(sql(f"{column} <> ''") for column in columns)
     return all_of(group_condition(column, key, dialect) for column, key in chosen)
@@ -176,8 +176,10 @@ def stored_value_condition(column: str, rule: Rule, vr: str, dialect: Dialect) -
     if isinstance(rule, AnyOfValues) and vr in ("PN", "DA", "TM"):
         return one_of(stored_value_condition(column, value, vr, dialect) for value in rule.values)
     if vr == "PN" and isinstance(rule, SingleValue | Wildcard):
-        keys = [patterns for patterns in name_keys(rule) if patterns]
-        return group_condition(column, keys[0], dialect) if keys else sql(f"{column} <> ''")
+        keys = name_keys(rule)
+        if chosen := [patterns for patterns in keys if patterns]:
+            return group_condition(column, chosen[0], dialect)
+        return FALSE if len(keys) == 1 and isinstance(rule, SingleValue) else sql(f"{column} <> ''")
     if vr in ("DA", "TM"):
         return date_condition(column, rule, vr)
     return text_condition(column, rule, vr, dialect)

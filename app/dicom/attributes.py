@@ -54,7 +54,8 @@ __all__ = [
     "word_path",
 ]
 
-MAX_VALUES_PER_PATH = 64
+MAX_VALUES_PER_PATH = 1_000  # one slide may hold hundreds of specimens
+MAX_NAMES_PER_PATH = 64  # each has rows for its words as well
 # A study or series row is read by every search that finds it: sequences and texts beyond this are left to the metadata.
 MAX_ATTRIBUTE_BYTES = 65_536
 _FEW_TAGS = 1_000  # data sets of more are not remembered
@@ -345,7 +346,7 @@ def searchable_values(
     """The rows of attribute_values that the data set gives: (level, path, value), distinct, never an empty value.
 
     Levels are LEVEL_NUMBER. `extra` are the paths of the setting GANTRY_SEARCHABLE_ATTRIBUTES; those whose VR cannot be
-    indexed are left out. Rows of `levels` only; at most MAX_VALUES_PER_PATH values of each path.
+    indexed are left out. Rows of `levels` only; at most MAX_VALUES_PER_PATH values (of names MAX_NAMES_PER_PATH) of each path.
     """
     rows: dict[tuple[int, str, str], None] = {}
     for level in levels:
@@ -386,12 +387,13 @@ def _word_rows(dataset: DicomJson, level: Level, path: AttributePath) -> dict[tu
 
 
 def _bounded_values(dataset: DicomJson, path: AttributePath) -> list[Any]:
+    most = MAX_NAMES_PER_PATH if path.vr == "PN" else MAX_VALUES_PER_PATH
     found: list[Any] = []
     for element in elements_at(dataset, path):
         found += [value for value in values_of(element) if value is not None]
-        if len(found) >= MAX_VALUES_PER_PATH:
+        if len(found) >= most:
             break
-    return found[:MAX_VALUES_PER_PATH]
+    return found[:most]
 
 
 assert MAX_COMPARABLE * 4 < 2_600  # noqa: S101 - an index row must hold a value, see app.dicom.comparable_text

@@ -247,10 +247,16 @@ def name_keys(rule: SingleValue | Wildcard) -> tuple[tuple[str, ...], ...]:
         prepared: list[tuple[str, ...]] = [(name,) if (name := fold_name(group)) else () for group in groups]
     else:
         groups = rule.pattern.split("=")[:3]
-        prepared = [prepare_name(group) if group.strip("* ") else () for group in groups]
+        prepared = [_patterns_of(group) for group in groups]
     if len(prepared) > 1:
         prepared += [()] * (3 - len(prepared))
     return tuple(prepared)
+
+
+def _patterns_of(group: str) -> tuple[str, ...]:
+    """() for a group that asks for nothing: empty, or a pattern that every name fits, like `*^*`. None fits an empty group."""
+    patterns = tuple(filter(None, prepare_name(group)))
+    return () if ANY in patterns else patterns
 
 
 def _name_matches(groups: tuple[str, str, str], rule: SingleValue | Wildcard, fuzzy: bool) -> bool:

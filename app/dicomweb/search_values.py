@@ -113,9 +113,9 @@ def combine(matches: Sequence[AttributeMatch]) -> tuple[AttributeMatch, ...]:
 
 
 def timezone_of(value: str) -> str | None:
-    """The offset of Timezone Offset From UTC (0008,0201) in a query; None for an empty one. Raises InvalidQuery."""
+    """The offset of Timezone Offset From UTC (0008,0201) in a query; None if empty or nothing but `*`. Raises InvalidQuery."""
     value = value.rstrip(" ")
-    if not value or value == "*":
+    if not value.strip("*"):
         return None
     if value[0] == " ":  # form decoding makes a blank of a plus that was not percent-encoded
         value = "+" + value[1:]

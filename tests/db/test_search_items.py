@@ -130,3 +130,12 @@ async def test_items_are_compared_in_the_zone_of_the_query(db: Database) -> None
         matches = (AttributeMatch(standard_path(key[0]), key[1]),)
         results = (await search(db, SearchQuery(Level.SERIES, matches=matches, timezone=zone))).results
         assert [_steps(result.dataset) for result in results] == ([steps] if steps else [])
+
+
+async def test_a_slide_of_hundreds_of_specimens_is_found_by_each(db: Database) -> None:
+    specimens = [dataset(SpecimenIdentifier=f"core {number}") for number in range(300)]
+    await store(db, [instance("1", "1.1", "1.1.1", SpecimenDescriptionSequence=specimens)])
+    path = standard_path("SpecimenDescriptionSequence.SpecimenIdentifier")
+    for value, found in (("core 0", 1), ("core 64", 1), ("core 299", 1), ("core 300", 0)):
+        page = await search(db, SearchQuery(Level.INSTANCE, matches=(AttributeMatch(path, is_value(value)),)))
+        assert len(page.results) == found, value

@@ -256,6 +256,25 @@ async def test_include_all(db: Database) -> None:
     assert set(one) < set(everywhere)
 
 
+async def test_all_of_an_instance_that_differs_from_its_study(db: Database) -> None:
+    """It is found by what is known of its study and series, so that is what its result says of them."""
+    early = {"PatientName": "Old", "Manufacturer": "Old", "TimezoneOffsetFromUTC": "+0100", "ImageComments": "early"}
+    late = {"PatientName": "New", "Manufacturer": "New", "TimezoneOffsetFromUTC": "+0200", "StudyDescription": "Head"}
+    await store(db, [instance("1", "1.1", "1.1.1", **early), instance("1", "1.1", "1.1.2", **late)])
+    key = AttributeMatch(standard_path("PatientName"), is_value("New"))
+    for whole in (False, True):
+        includes = () if whole else (standard_path("Manufacturer"),)
+        found = await _results(db, Level.INSTANCE, matches=(key,), includes=includes, include_all=whole)
+        assert [_value(one, "PatientName") for one in found] == [[{"Alphabetic": "New"}]] * 2
+        assert [_value(one, "Manufacturer") for one in found] == [["New"]] * 2
+        assert [_value(one, "TimezoneOffsetFromUTC") for one in found] == [["+0100"], ["+0200"]]
+    assert [_value(one, "StudyDescription") for one in found] == [["Head"]] * 2
+    assert _value(found[0], "ImageComments") == ["early"]
+    in_series = {"study_instance_uid": "1", "series_instance_uid": "1.1", "include_all": True}
+    own = await _results(db, Level.INSTANCE, **in_series)
+    assert [_value(one, "PatientName") for one in own] == [[{"Alphabetic": "Old"}], [{"Alphabetic": "New"}]]
+
+
 async def test_private_attributes(db: Database) -> None:
     await _archive(db)
     path = AttributePath(("00430001",), "LO", ("GEMS",))

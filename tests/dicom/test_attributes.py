@@ -12,6 +12,7 @@ from app.dicom.attributes import (
     DEFAULT_RETURNED,
     KEYWORDS,
     MAX_ATTRIBUTE_BYTES,
+    MAX_NAMES_PER_PATH,
     MAX_VALUES_PER_PATH,
     REQUIRED_KEYS,
     SEARCHABLE,
@@ -324,8 +325,10 @@ def test_extra_searchable_values() -> None:
 
 
 def test_the_number_of_values_is_bounded() -> None:
-    values = [str(number) for number in range(1000)]
+    values = [str(number) for number in range(2 * MAX_VALUES_PER_PATH)]
     assert len(searchable_values(dataset(OtherPatientIDs=values))) == MAX_VALUES_PER_PATH
+    names = [f"{number}" for number in range(2 * MAX_NAMES_PER_PATH)]
+    assert len(searchable_values(dataset(PhysiciansOfRecord=names))) == 3 * MAX_NAMES_PER_PATH  # name, word, spelling
     words = " ".join(f"word{number}" for number in range(1000))
     assert len(searchable_values(dataset(PatientName=words))) <= 2 * 32
 

@@ -278,6 +278,7 @@ def test_plus_of_a_timezone_may_be_a_blank() -> None:
     assert parse("TimezoneOffsetFromUTC=+0100").timezone == "+0100"
     assert parse("TimezoneOffsetFromUTC=%2B0100").timezone == "+0100"
     assert parse("TimezoneOffsetFromUTC=").timezone is None
+    assert parse("TimezoneOffsetFromUTC=**").timezone is None
 
 
 @pytest.mark.parametrize(

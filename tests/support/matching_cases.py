@@ -156,6 +156,13 @@ def _name_cases(keyword: str) -> list[Case]:
         *_cases(keyword, None, (empty(), True), (is_value("Doe"), False), (like("?*"), False), (like("*^*"), False)),
         *_cases(keyword, "ΠΑΠΑΔΟΠΟΥΛΟΣ", (is_value("Παπαδόπουλος"), True)),
         *_cases(keyword, "Doe^*", (is_value("doe^john"), False)),
+        # A pattern that every name fits asks for nothing; a blank between two asterisks asks for a blank.
+        *_cases(keyword, "Roe", (like("* *"), False), (like("*^"), True), (like("*^*"), True), (like("=**^"), True)),
+        *_cases(keyword, "Van Dam^Jo", (like("* *"), True), (like(" * "), True), (like("* *=*^*"), True)),
+        *_cases(
+            keyword, "^Jo", (is_value("^"), False), (like("^*"), True), (like("=^*"), False), (like("J*=^"), False)
+        ),
+        *_cases(keyword, None, (like("* *"), False), (like("=**^"), False), (is_value("^"), False)),
         # Implementation-defined (PS3.4 C.2.2.2.4): what folds to two letters is two.
         *_cases(keyword, "Straße", (like("stra??e"), True), (like("Stra?e"), False), (like("STRASSE*"), True)),
     ]
@@ -393,6 +400,20 @@ FUZZY_CASES: list[Case] = [
         ("Doe", empty(), False),
         (None, empty(), True),
         (None, is_value("Doe"), False),
+    ]
+]
+
+# All words of a key are of one name.
+FUZZY_CASES += [
+    Case({"PhysiciansOfRecord": ["Smith^John", "Doe^Mary"]}, (("PhysiciansOfRecord", rule),), found)
+    for rule, found in [
+        (is_value("mary doe"), True),
+        (is_value("doe john"), False),
+        (like("jo* doe*"), False),
+        (any_of("doe john", "smith john"), True),
+        (any_of("doe john", "smith mary"), False),
+        (all_of("jon smith", "mary doe"), True),
+        (all_of("jon doe", "mary smith"), False),
     ]
 ]
 
