@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from app.db.engine import Database
 from app.db.prepared_json import attributes_from_row, metadata_from_row
 from app.db.search_reader import Row, rows_of
-from app.db.search_statements import chosen
+from app.db.search_statements import Candidate, chosen
 from app.dicom.attributes import level_of
 from app.dicom.instance import DicomJson
 from app.dicom.matching import AttributeMatch, Level, SearchQuery
@@ -22,15 +22,15 @@ _PREPARED = {
 
 
 async def filter_candidates(
-    db: Database, query: SearchQuery, candidates: Sequence[int], keys: Sequence[AttributeMatch]
-) -> list[int]:
-    """The row ids of those candidates, in their order, whose data sets match all keys.
+    db: Database, query: SearchQuery, candidates: Sequence[Candidate], keys: Sequence[AttributeMatch]
+) -> list[Candidate]:
+    """Those candidates, in their order, whose data sets match all keys.
 
     Reads in batches, holding no connection while comparing; the comparing is done in a thread.
     """
     levels = sorted({level_of(key.path.tags[0]) for key in keys})
-    columns = ", ".join([f"{_OWN[query.level]}.id", *(_PREPARED[level] for level in levels)])
-    matching: set[int] = set()
+    columns = ", ".join([*(_PREPARED[level] for level in levels), f"{_OWN[query.level]}.id"])
+    matching: set[Candidate] = set()
     for first in range(0, len(candidates), _BATCH):
         statement = chosen(db.dialect, query.level, candidates[first : first + _BATCH], columns)
         rows = await rows_of(db, statement)
@@ -40,12 +40,12 @@ async def filter_candidates(
 
 def _matching(
     rows: Sequence[Row], levels: Sequence[Level], keys: Sequence[AttributeMatch], query: SearchQuery
-) -> set[int]:
+) -> set[Candidate]:
     found = set()
     for row in rows:
-        documents = {level: _document(stored, level) for level, stored in zip(levels, row[1:], strict=True)}
+        documents = {level: _document(stored, level) for level, stored in zip(levels, row, strict=False)}
         if documents_match(documents, keys, fuzzy=query.fuzzy, timezone=query.timezone):
-            found.add(row[0])
+            found.add(row[len(levels) :])
     return found
 
 

@@ -241,15 +241,15 @@ async def _filtered(
     """A search whose indexed keys leave candidates, each to be compared with the other keys."""
     rows = await rows_of(db, statements.candidates(db.dialect, query.level, matching, candidate_cap + 1))
     is_capped = len(rows) > candidate_cap
-    found = await filter_candidates(db, query, [row[0] for row in rows[:candidate_cap]], matching.filter_keys)
+    found = await filter_candidates(db, query, rows[:candidate_cap], matching.filter_keys)
     wanted = found[offset : offset + limit]
     reader = _reader_of(returned_by(query), db.dialect)
     results: list[SearchResult] = []
     for first in range(0, len(wanted), _ROWS_PER_TURN):
         part = wanted[first : first + _ROWS_PER_TURN]
-        results += await _results(
-            db, reader, await rows_of(db, statements.chosen(db.dialect, query.level, part, reader.columns))
-        )
+        full = await rows_of(db, statements.chosen(db.dialect, query.level, part, reader.columns))
+        uids = {candidate[1:] for candidate in part}
+        results += await _results(db, reader, [row for row in full if row[-len(part[0]) + 1 :] in uids])
     remaining = max(0, len(found) - offset - len(wanted))
     return SearchPage(results, None if is_capped else len(found), remaining, not is_capped, is_capped)
 

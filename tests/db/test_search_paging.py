@@ -1,11 +1,17 @@
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+import app.db.search as module
+from app.db.candidate_filter import filter_candidates
+from app.db.deletion import delete
 from app.db.engine import Database
 from app.db.search import SearchPage, search
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, Level, SearchQuery, SingleValue, Wildcard
+from app.dicom.references import StudyRef
 from tests.support.archive import instance, store
 
 _UID = {Level.STUDY: "0020000D", Level.SERIES: "0020000E", Level.INSTANCE: "00080018"}
@@ -149,6 +155,31 @@ async def test_many_pages_of_candidates(db: Database) -> None:
     page = await search(db, SearchQuery(Level.SERIES, matches=_keys(PatientComments=SingleValue("even")), limit=7))
     assert page.total_known == 450
     assert page.remaining == 443
+
+
+@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("when", ["before", "behind"])
+async def test_ids_that_others_have_been_given_meanwhile(
+    db: Database, monkeypatch: pytest.MonkeyPatch, level: Level, when: str
+) -> None:
+    """What is deleted between the steps of a search is left out, and nothing comes in its place, of another study say."""
+    own = {"PatientComments": "even", "PatientID": "P1"}
+    await store(db, [instance("1.2", "1.2.1", "1.2.1.1", **own)])
+    candidates: Sequence[Any] = []
+
+    async def filtered(db: Database, query: SearchQuery, found: Sequence[Any], keys: Sequence[AttributeMatch]) -> Any:
+        nonlocal candidates
+        candidates = found
+        result = await filter_candidates(db, query, found, keys) if when == "behind" else []
+        await delete(db, StudyRef("1.2"), retention=timedelta(days=1))
+        await store(db, [instance("1.9", "1.9.1", "1.9.1.1", **(own | {"PatientID": "P2"}))])
+        return result if when == "behind" else await filter_candidates(db, query, found, keys)
+
+    monkeypatch.setattr(module, "filter_candidates", filtered)
+    keys = _keys(PatientComments=SingleValue("even"), PatientID=SingleValue("P1"))
+    page = await search(db, SearchQuery(level, matches=keys))
+    assert len(candidates) == 1
+    assert page.results == []
 
 
 async def test_a_search_is_one_statement_and_on_sqlite_a_count_only_if_there_is_more(
