@@ -19,6 +19,7 @@ _GRAPHIC_LAYER, _GRAPHIC_LAYER_ORDER, _UNITS, _ANCHOR_UNITS, _BOX_UNITS = (
     "00700002", "00700062", "00700005", "00700004", "00700003"
 )  # fmt: skip
 _CURVE_STEPS = 96
+_FARTHEST = float(1 << 24)  # of a coordinate, as of displayed areas: what is computed of such numbers stays a number
 WHITE: Colour = (255, 255, 255)
 
 Points = NDArray[np.float64]
@@ -84,7 +85,7 @@ def read_drawings(
 def _outlines(graphic: AttributeReader, placement: Placement, budget: int) -> Iterator[tuple[Points, bool]]:
     """The lines of one graphic object, in pixels of the output."""
     data = graphic.numbers("00700022")[: 2 * max(0, budget)]
-    points = np.array(data[: len(data) // 2 * 2], np.float64).reshape(-1, 2)
+    points = np.array(data[: len(data) // 2 * 2], np.float64).reshape(-1, 2).clip(-_FARTHEST, _FARTHEST)
     kind = graphic.text("00700023")
     if not len(points):
         return

@@ -7,7 +7,10 @@ import pytest
 
 from app.dicom.rendering import needed_bulkdata, read_presentation_state
 from app.dicom.rendering.cielab import srgb_of_cielab
-from tests.dicom.rendering.images import json_of, rendered
+from app.dicom.rendering.graphics import read_drawings
+from app.dicom.rendering.placement import plan_placement
+from app.dicom.rendering.presentation_state import GRAPHIC_ANNOTATION_SEQUENCE
+from tests.dicom.rendering.images import SOP_INSTANCE_UID, json_of, rendered
 from tests.dicom.rendering.presentations import (
     ELSEWHERE,
     GREEN,
@@ -120,6 +123,23 @@ def test_layers_have_an_order_and_colours() -> None:
 )
 def test_cielab(lab: tuple[int, int, int], expected: tuple[int, int, int]) -> None:
     assert np.abs(np.subtract(srgb_of_cielab(*lab), expected)).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["INTERPOLATED", "CIRCLE", "ELLIPSE"])
+def test_coordinates_beyond_measure_are_drawn_as_numbers(kind: str) -> None:
+    """A line to what is not a number keeps Pillow busy for minutes, with the interpreter's lock in its hand."""
+    applied = state(
+        GraphicAnnotationSequence=annotation(
+            GraphicObjectSequence=[graphic(kind, 1e308, -1e308, -1e308, 1e308, 1e308, 1e308, 0, 0)]
+        )
+    )
+    (drawing,) = read_drawings(
+        applied.items_for(GRAPHIC_ANNOTATION_SEQUENCE, SOP_INSTANCE_UID, 1),
+        {},
+        plan_placement(applied.displayed_area(SOP_INSTANCE_UID, 1, 40, 40), None),
+    )
+    ((points, _),) = drawing.lines
+    assert np.isfinite(points).all()
 
 
 def test_annotations_of_other_images_stay_away() -> None:
