@@ -173,3 +173,14 @@ def test_long_values_come_as_bulkdata() -> None:
     data = np.array([5, 10, 30, 10], "<f4").tobytes()
     applied = read_presentation_state(dataset, {path: data})
     assert box_of(rendered(np.zeros((40, 40), "u1"), presentation=applied) > 0) == (5, 10, 30, 10)
+
+
+@pytest.mark.parametrize("filled", ["Y", "N"])
+def test_the_work_of_drawing_follows_from_a_bound(filled: str) -> None:
+    """Lines all over a large image: what is beyond the bound is left out, not drawn for minutes."""
+    magnified = [area(1, 1, 40, 40, "MAGNIFY", PresentationPixelMagnificationRatio=200.0)]
+    scribble = graphic("POLYLINE", *([1.0, 1.0, 39.0, 39.0] * 4000), filled=filled)
+    line = graphic("POLYLINE", 5, 10, 30, 10)
+    start = time.process_time()
+    assert box_of(drawn(line, *[scribble] * 6, DisplayedAreaSelectionSequence=magnified))[2] < 6100
+    assert time.process_time() - start < 10
