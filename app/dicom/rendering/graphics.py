@@ -15,6 +15,7 @@ from app.dicom.rendering.placement import Placement
 
 MAX_OBJECTS, MAX_POINTS = 2_000, 50_000
 MAX_INK = 1 << 28  # pixels under all lines, crossings counted each time: two or three seconds of drawing
+MAX_LETTERS = 20_000
 _INK_OF_FILLING = 4  # as a width: what it takes to follow an edge from row to row
 _GRAPHIC_LAYER_SEQUENCE, _TEXT_OBJECT_SEQUENCE, _GRAPHIC_OBJECT_SEQUENCE = "00700060", "00700008", "00700009"
 _GRAPHIC_LAYER, _GRAPHIC_LAYER_ORDER, _UNITS, _ANCHOR_UNITS, _BOX_UNITS = (
@@ -62,9 +63,9 @@ def layer_colours(attributes: AttributeReader) -> Mapping[str, tuple[int, Colour
 def read_drawings(
     annotations: Iterator[AttributeReader], layers: Mapping[str, tuple[int, Colour]], placement: Placement
 ) -> list[Drawing]:
-    """The annotations of an image, lowest layer first; beyond MAX_OBJECTS, MAX_POINTS and MAX_INK the rest is left out."""
+    """The annotations of an image, lowest layer first. What is beyond one of the bounds above is left out."""
     drawings = []
-    objects, points, ink = MAX_OBJECTS, MAX_POINTS, float(MAX_INK)
+    objects, points, ink, letters = MAX_OBJECTS, MAX_POINTS, float(MAX_INK), MAX_LETTERS
     for item in annotations:
         order, colour = layers.get(item.text(_GRAPHIC_LAYER), (0, WHITE))
         lines, texts = [], []
@@ -79,9 +80,11 @@ def read_drawings(
             objects -= 1
             lettering = _lettering(text, placement)
             if lettering is not None:
-                texts.append(lettering)
+                letters -= sum(map(len, lettering.lines))
+                if letters >= 0:
+                    texts.append(lettering)
         drawings.append((order, Drawing(colour, tuple(lines), tuple(texts))))
-        if objects <= 0 or points <= 0 or ink <= 0:
+        if min(objects, points, ink, letters) <= 0:
             break
     return [drawing for _, drawing in sorted(drawings, key=lambda pair: pair[0])]
 

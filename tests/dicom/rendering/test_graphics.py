@@ -184,3 +184,15 @@ def test_the_work_of_drawing_follows_from_a_bound(filled: str) -> None:
     start = time.process_time()
     assert box_of(drawn(line, *[scribble] * 6, DisplayedAreaSelectionSequence=magnified))[2] < 6100
     assert time.process_time() - start < 10
+
+
+def test_the_letters_of_a_picture_have_a_bound() -> None:
+    page = {
+        "UnformattedTextValue": "\r\n".join(["W" * 128] * 64),
+        "AnchorPointAnnotationUnits": "PIXEL",
+        "AnchorPoint": [1, 1],
+    }
+    start = time.process_time()
+    applied = state(GraphicAnnotationSequence=annotation(TextObjectSequence=[page] * 500))
+    assert rendered(np.zeros((800, 800), "u1"), presentation=applied).any()
+    assert time.process_time() - start < 10
