@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.caching import unchanged, validators
-from app.api.dependencies import accept_of, accept_parameter_of, door_of, instance_in, reference_in
+from app.api.dependencies import accept_of, accept_parameter_of, door_of, instance_in, reference_in, service_url
 from app.api.openapi import ACCEPT_PARAMETER, describe, parameter
 from app.api.rendered_bodies import (
     Parts,
@@ -124,7 +124,9 @@ async def rendered_collection(request: Request) -> Response:
     _refuse_unusable(request)
     version = await metadata_version(archive, ref)
     charsets = ",".join(request.headers.getlist("accept-charset"))
-    asked = "\n".join((accept_of(request) or "", charsets, repr(request.query_params.multi_items())))
+    asked = "\n".join(
+        (accept_of(request) or "", charsets, repr(request.query_params.multi_items()), service_url(request))
+    )
     etag = weak_etag(version.tag, hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()[:16])
     headers = with_warnings(request, validators(etag, version.modified), query)
     headers["Vary"] = "Accept, Accept-Charset"
