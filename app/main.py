@@ -23,6 +23,7 @@ from app.api import (
     health,
     home,
     metadata,
+    reference,
     rendered,
     retrieve,
     search,
@@ -176,6 +177,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # reference.py is ours
+        redoc_url=None,
         default_response_class=Response,  # what a route answers with is described by the route
     )
     for router in DICOMWEB_ROUTERS:
@@ -183,6 +186,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(wado_uri.router)  # where its users of old look for it
     app.include_router(health.router)
     app.include_router(home.router)
+    app.include_router(reference.router)
     install_error_handlers(app)
     install_openapi(app)
     app.cors_origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]

@@ -52,7 +52,7 @@ def unchanged(
         last_modified=last_modified,
     ):
         return Response(status_code=412, headers=headers)
-    if_none_match = asked.get("if-none-match")
+    if_none_match = ",".join(asked.getlist("if-none-match")) if "if-none-match" in asked else None
     if not not_modified(
         if_none_match=if_none_match,
         if_modified_since=asked.get("if-modified-since"),

@@ -6,12 +6,13 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
+from app.api.caching import unchanged
 from app.api.dependencies import accept_of, accept_parameter_of, door_of, service_url
 from app.api.responses import bytes_response
 from app.dicom.attributes import REQUIRED_KEYS, keyword_path
 from app.dicom.matching import Level
 from app.dicomweb.capabilities import WADL, Operation, Parameter, to_json, to_wadl
-from app.dicomweb.conditional import not_modified, strong_etag
+from app.dicomweb.conditional import strong_etag
 from app.dicomweb.negotiation import Resource, negotiate
 from app.dicomweb.urls import DICOMWEB_PREFIX
 
@@ -44,9 +45,8 @@ async def retrieve_capabilities(request: Request) -> Response:
     body = (to_wadl if representation.media_type == WADL else to_json)(url, operations)
     etag = strong_etag(hashlib.sha256(body).hexdigest()[:32])
     headers = {"ETag": str(etag), "Vary": "Accept", "Cache-Control": "no-cache"}
-    condition = request.headers.get("if-none-match")
-    if condition is not None and not_modified(if_none_match=condition, if_modified_since=None, etag=etag):
-        return Response(status_code=304, headers=headers)
+    if answer := unchanged(request, etag, None, headers, representation.media_type):
+        return answer
     return bytes_response(body, representation.media_type, headers=headers)
 
 

@@ -68,7 +68,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         headers["allow"] = ", ".join(allowed)
         if request.method == "OPTIONS":  # RFC 9110 9.3.7: the methods of a resource
             return Response(status_code=204, headers=headers)
-        explanation = f"{request.method} is not possible here; {headers['allow']} is"
+        explanation = f"{request.method} is not possible here; possible are {headers['allow']}"
     elif error.status_code == 404:
         explanation = "there is no such resource in this service; see /docs for what there is"
     return status_report(request.scope, error.status_code, explanation, headers=headers)

@@ -91,7 +91,9 @@ async def _answer(
     names = ",".join(map(str, delivery.numbers))
     modified = delivery.location.created_at
     if not representation.multipart:
-        etag = strong_etag(delivery.location.digest[:32], names, delivery.transfer_syntax_uid)
+        # With the type: as octets and as the image that they are, the same bytes are two representations (RFC 9110 8.8.3).
+        digest, media_type = delivery.location.digest[:32], representation.media_type
+        etag = strong_etag(digest, names, delivery.transfer_syntax_uid, media_type)
         headers = validators(etag, modified) | {"Content-Location": location or f"{base}{names}"}
         if answer := unchanged(request, etag, modified, headers):
             return answer

@@ -36,7 +36,10 @@ async def ranged_response(
     """The whole representation, or the ranges asked for: 200, 206 or 416. Raises what opening raises, before any byte."""
     headers = {**headers, "Accept-Ranges": "bytes"}
     ranges = None
-    if if_range_holds(request.headers.get("if-range"), etag, modified.timestamp()):
+    # RFC 9110 14.2: ranges are defined for GET alone; HEAD tells of the whole.
+    if not request.scope.get("gantry.head") and if_range_holds(
+        request.headers.get("if-range"), etag, modified.timestamp()
+    ):
         ranges = parse_range(request.headers.get("range"), size)
     if ranges is None:
         body = await primed(open_range(0, size)) if size else open_range(0, 0)

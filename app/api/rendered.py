@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.caching import unchanged, validators
-from app.api.dependencies import accept_of, accept_parameter_of, door_of, instance_in, reference_in
+from app.api.dependencies import accept_of, accept_parameter_of, door_of, instance_in, reference_in, service_url
 from app.api.openapi import ACCEPT_PARAMETER, describe, parameter
 from app.api.rendered_bodies import (
     Parts,
@@ -24,7 +24,7 @@ from app.api.rendered_bodies import (
 )
 from app.db.locate import InstanceLocation, locate_instances
 from app.dicom.references import parse_frame_list
-from app.dicom.rendering import Category
+from app.dicom.rendering import IMAGE_MEDIA_TYPES, Category
 from app.dicomweb.conditional import weak_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.dicomweb.rendering_parameters import RenderingQuery, parse_rendering_parameters
@@ -38,9 +38,8 @@ _STUDY = "/studies/{study}"
 _SERIES = f"{_STUDY}/series/{{series}}"
 _INSTANCE = f"{_SERIES}/instances/{{instance}}"
 _FRAMES = f"{_INSTANCE}/frames/{{frames}}"
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/jp2", "image/jph", "image/jxl")
 _INSTANCE_TYPES = (
-    *IMAGE_TYPES, "video/mp4", "video/mpeg", "text/html", "text/plain", "text/xml", "application/pdf",
+    *IMAGE_MEDIA_TYPES, "video/mp4", "video/mpeg", "text/html", "text/plain", "text/xml", "application/pdf",
     'multipart/related; type="image/jpeg"',
 )  # fmt: skip
 _COLLECTION_TYPES = ('multipart/related; type="image/jpeg"', 'multipart/related; type="text/html"')
@@ -78,7 +77,7 @@ def _describe(path: str, media_types: tuple[str, ...]) -> dict[str, object]:
     return describe(f"{path}/rendered", parameters=PARAMETERS, media_types=media_types)
 
 
-@router.get(f"{_FRAMES}/rendered", name="retrieve_rendered_frames", openapi_extra=_describe(_FRAMES, IMAGE_TYPES))
+@router.get(f"{_FRAMES}/rendered", name="retrieve_rendered_frames", openapi_extra=_describe(_FRAMES, IMAGE_MEDIA_TYPES))
 async def rendered_frames(request: Request) -> Response:
     """Frames as images: one as it is, more as a multipart message."""
     door = door_of(request)
@@ -124,7 +123,9 @@ async def rendered_collection(request: Request) -> Response:
     _refuse_unusable(request)
     version = await metadata_version(archive, ref)
     charsets = ",".join(request.headers.getlist("accept-charset"))
-    asked = "\n".join((accept_of(request) or "", charsets, repr(request.query_params.multi_items())))
+    asked = "\n".join(
+        (accept_of(request) or "", charsets, repr(request.query_params.multi_items()), service_url(request))
+    )
     etag = weak_etag(version.tag, hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()[:16])
     headers = with_warnings(request, validators(etag, version.modified), query)
     headers["Vary"] = "Accept, Accept-Charset"

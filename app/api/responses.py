@@ -6,7 +6,7 @@ connection without a final chunk or short of Content-Length: a client can always
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from starlette.responses import Response
@@ -19,7 +19,6 @@ from app.blobs.files import FileSlice
 Body = AsyncIterator[bytes | FileSlice | list[FileSlice]]
 P = TypeVar("P")
 _JOINED_BYTES = 64 * 1024  # copying so much takes less than sending it apart
-Headers = Iterable[tuple[str, str]]
 
 
 def bytes_response(

@@ -95,8 +95,9 @@ async def or_as_stored(
 async def _zip(request: Request, archive: Archive, ref: Reference) -> Response:
     """Our extension: everything as stored, in one file to keep."""
     locations = await locate_instances(archive.db, ref)
-    # The digests of all files, in order, name the bytes of the archive that holds them.
-    etag = strong_etag("zip", sha256("".join(location.digest for location in locations).encode()).hexdigest()[:32])
+    # The digests of all files, in order, and the times that stand beside them name the bytes of the archive.
+    contents = "".join(f"{location.digest} {location.created_at.timestamp()}\n" for location in locations)
+    etag = strong_etag("zip", sha256(contents.encode()).hexdigest()[:32])
     modified = max(location.created_at for location in locations)
     name = resource_path(ref).rpartition("/")[2]
     headers = validators(etag, modified) | {

@@ -18,7 +18,7 @@ def status_report(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The answer to a request that failed, in the text type that its Accept header prefers."""
-    accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), None)
+    accept = ", ".join([value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"])
     report = reports.status_report(status, explanation, accept=accept, temporary=transient)
     extra = {"vary": "Accept", "cache-control": "no-store", **(headers or {})}
     return bytes_response(report.body, report.content_type, status=status, headers=extra)

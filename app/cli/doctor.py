@@ -52,7 +52,7 @@ class Finding:
 def doctor_command() -> None:
     """Check packages, codecs, data folder, database and blob store. Exits with 1 when something is wrong.
 
-    Changes nothing: the probe that it writes to the blob store is deleted again.
+    Stored data are left alone: what is written for a test is deleted again. A data folder that is missing is made.
     """
     settings = load_settings()
     findings = [*examine(settings)]
@@ -134,7 +134,7 @@ def _codecs() -> Finding:
 
 
 def _data_folder(folder: Path) -> Finding:
-    """Whether files can be made, forced to disk and removed in the data folder, or where it would be made."""
+    """Whether files can be made, forced to disk and removed in the data folder, which is made where it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=".doctor-", dir=folder)

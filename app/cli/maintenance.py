@@ -100,8 +100,8 @@ def sweep_command(
 ) -> None:
     """Find blobs that nothing refers to, and deleted instances whose retention time is over.
 
-    Exits with 1, and removes nothing, when the database seems to know less than was stored: after a reindex that was broken
-    off, with no rows at all, or with more stray blobs than interrupted uploads leave.
+    Removes nothing, and exits with 1, when the database seems to know less than was stored: when a reindex did not run to its
+    end, when the database is empty, or when there are more stray blobs than interrupted uploads leave behind.
     """
     from app.services.sweep import sweep
 
@@ -133,9 +133,9 @@ def reindex_command(
 ) -> None:
     """Build the database anew from the stored instances. Stop the server first.
 
-    What does not answer is waited for, a minute or so. Until it has come to its end, sweeps are refused. Exits with 1 when some
-    instances could not be read; no sweep removes them. Changes nothing
-    beside a server that uses the same database.
+    When the database or the blob store does not answer, it waits for about a minute. `gantry sweep` removes nothing until a
+    reindex has run to its end. Exits with 1 when some instances could not be read: they are named, and no sweep removes them.
+    It does not start while a server uses the same database.
     """
     from app.services.reindex import reindex
 

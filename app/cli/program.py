@@ -37,8 +37,14 @@ def program(arguments: Sequence[str] = ()) -> typer.Typer:
     for name in [arguments[0]] if arguments and arguments[0] in _COMMANDS else _COMMANDS:
         module = import_module(f"app.cli.{_COMMANDS[name]}")
         epilog = getattr(module, f"{name.upper()}_EPILOG", None) or module.EPILOG
-        app.command(name, epilog=epilog)(getattr(module, f"{name}_command"))
+        command = getattr(module, f"{name}_command")
+        app.command(name, epilog=epilog, help=_unwrapped(command.__doc__))(command)
     return app
+
+
+def _unwrapped(text: str) -> str:
+    """Without the line ends inside of paragraphs, which the help would keep beside those of the terminal's width."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _version(wanted: bool) -> None:

@@ -2,7 +2,7 @@
 
 `reading` gives a connection on which each statement stands alone (no BEGIN, no COMMIT round trips); `transact` runs a plain
 function in one short write transaction, again when the database asks for it. Nothing of SQLAlchemy or of a driver is raised
-from here.
+from here, but for faults of ours; these name no values of their statement, for they are logged, and values are patients' data.
 
 SQLite allows one writer at a time: writers of one process take turns at a lock here, those of several processes queue at
 BEGIN IMMEDIATE; both together for up to the busy timeout. A transaction that begins by reading and then writes would fail at
@@ -262,7 +262,8 @@ def migration_engine(db: Database) -> AsyncEngine:
     if db.dialect == "sqlite":
         return _sqlite_engine(url, 1, 30.0, db.busy_timeout)
     settings = {"application_name": "gantry migrate", "timezone": "UTC"}
-    return create_async_engine(url, poolclass=NullPool, connect_args={"server_settings": settings})
+    connect_args = {"server_settings": settings}
+    return create_async_engine(url, hide_parameters=True, poolclass=NullPool, connect_args=connect_args)
 
 
 def _prepare_sqlite_file(path: str, timeout: float) -> None:
@@ -286,6 +287,7 @@ def _prepare_sqlite_file(path: str, timeout: float) -> None:
 def _sqlite_engine(url: URL, pool_size: int, pool_timeout: float, busy_timeout: float) -> AsyncEngine:
     engine = create_async_engine(
         url,
+        hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=pool_timeout,
@@ -299,6 +301,7 @@ def _sqlite_writer(url: URL, busy_timeout: float) -> Engine:
     busy_timeout /= ATTEMPTS  # SQLite looks more and more rarely: where others write all the time, a new try is luckier
     engine = create_engine(
         url.set(drivername="sqlite"),
+        hide_parameters=True,
         pool_size=1,
         max_overflow=0,
         connect_args={"timeout": busy_timeout, "isolation_level": None, "check_same_thread": False},

@@ -56,6 +56,7 @@ def postgresql_engine(url: URL, pool_size: int, limits: ConnectionLimits, name: 
     """For all but look-ups."""
     engine = create_async_engine(
         url,
+        hide_parameters=True,  # see app.db.engine
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=limits.pool,

@@ -31,9 +31,7 @@ class StatusReport:
     body: bytes
 
 
-def status_report(
-    status: int, explanation: str, *, accept: str | None = None, temporary: bool = False, request_id: str = ""
-) -> StatusReport:
+def status_report(status: int, explanation: str, *, accept: str | None = None, temporary: bool = False) -> StatusReport:
     """The report of a failure, in the best acceptable of HTML, plain text and problem JSON.
 
     HTML is the default of PS3.18 8.6.3 and stands in when the client accepts none of them. `explanation` may quote what a
@@ -44,11 +42,8 @@ def status_report(
     media_type = _best(accept)
     if media_type == PROBLEM:
         problem = {"type": "about:blank", "title": title, "status": status, "detail": _text(explanation)}
-        problem |= {"temporary": temporary} | ({"requestId": _text(request_id)} if request_id else {})
-        return StatusReport(PROBLEM, orjson.dumps(problem))
+        return StatusReport(PROBLEM, orjson.dumps(problem | {"temporary": temporary}))
     facts = [f"{status} {title}", _text(explanation), f"This failure is {lasting}."]
-    if request_id:
-        facts.append(f"Request {_text(request_id)}")
     if media_type == PLAIN:
         return StatusReport("text/plain; charset=utf-8", "".join(f"{fact}\n" for fact in facts).encode())
     heading, *rest = (escape(fact) for fact in facts)
@@ -70,7 +65,7 @@ def _text(text: str) -> str:
 
 
 def _best(accept: str | None) -> str:
-    best, best_rank = HTML, (0.0, 0)
+    best, best_rank = HTML, (0.0, 1)  # what is refused (q=0) ranks no higher
     for entry in parse_accept(accept or ""):
         report = _REPORT_OF.get(entry.media_type.essence)
         rank = (entry.q, 0 if entry.media_type.subtype == "*" else 1)

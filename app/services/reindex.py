@@ -181,9 +181,10 @@ def _tombstone(record: InstanceRecord, reason: str, at: datetime, until: datetim
 
 
 async def _read_sidecar(archive: Archive, key: str) -> tuple[str, datetime]:
+    """Why and when the instance at `key` was deleted; one that cannot be read counts as deleted now."""
     try:
         chunks = [chunk async for chunk in archive.blobs.open(tombstone_key(key))]
         value = orjson.loads(b"".join(chunks))
         return str(value["reason"]), datetime.fromisoformat(value["at"]).astimezone(UTC)
-    except (BlobNotFound, orjson.JSONDecodeError, KeyError, ValueError):
+    except (BlobNotFound, KeyError, TypeError, ValueError, OverflowError):
         return "deleted", datetime.now(UTC)

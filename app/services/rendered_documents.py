@@ -19,8 +19,6 @@ from app.services.bulkdata import BulkdataValue, open_bulkdata, read_bulkdata, r
 from app.services.metadata import retrieve_metadata
 from app.services.renderables import Renderable, read_values, with_attributes
 
-TEXT_TYPES = ("text/html", "text/plain", "text/xml")
-
 
 @dataclass(frozen=True, slots=True)
 class StoredStream:
@@ -42,7 +40,7 @@ class StoredStream:
 async def render_text(
     archive: Archive, renderable: Renderable, media_type: str, codec: str, charset: str, service_url: str
 ) -> bytes:
-    """A report in one of TEXT_TYPES, encoded with Python's `codec`, which is called `charset` on the web.
+    """A report as text/html, text/plain or text/xml, encoded with Python's `codec`, which is called `charset` on the web.
 
     text/xml is the Native DICOM Model (PS3.19 A.1). Raises NotAcceptable when the character set lacks a character (PS3.18
     8.8.5) or the report is too large, NotFound, Unavailable.

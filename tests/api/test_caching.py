@@ -7,6 +7,7 @@ from app.api import caching
 from tests.support.dicom_bytes import make_instance, new_uid
 
 JSON = "application/dicom+json"
+JPEG_2000 = "1.2.840.10008.1.2.4.90"
 LATER = "Fri, 31 Dec 9999 23:59:59 GMT"  # than whatever is stored
 
 
@@ -90,3 +91,36 @@ async def test_a_date_is_enough_for_one_instance(
     settled = await client.get(url, headers={"accept": accept})
     known = {"accept": accept, "if-modified-since": settled.headers["last-modified"]}
     assert (await client.get(url, headers=known)).status_code == 304
+
+
+async def test_a_tag_is_found_in_whichever_line_it_stands(client: httpx.AsyncClient, stored: list[str]) -> None:
+    """RFC 9110 5.3: several lines of If-None-Match are one list."""
+    url = f"{stored[0]}/rendered"
+    tag = (await client.get(url, headers={"accept": "image/png"})).headers["etag"]
+    lines = [("accept", "image/png"), ("if-none-match", '"other"'), ("if-none-match", tag)]
+    assert (await client.get(url, headers=lines)).status_code == 304
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd", "identity"])
+async def test_unchanged_capabilities_have_the_fields_of_the_answer(client: httpx.AsyncClient, coding: str) -> None:
+    headers = {"accept-encoding": coding}
+    whole = await client.options("/dicomweb/", headers=headers)
+    same = await client.options("/dicomweb/", headers=headers | {"if-none-match": whole.headers["etag"]})
+    assert (whole.status_code, same.status_code) == (200, 304)
+    for name in ("etag", "vary", "cache-control"):
+        assert same.headers[name] == whole.headers[name], name
+
+
+@pytest.mark.parametrize("suffix", ["/frames/1", "/bulkdata/7FE00010"])
+async def test_two_types_of_the_same_bytes_have_two_tags(client: httpx.AsyncClient, suffix: str) -> None:
+    """RFC 9110 8.8.3: a cache that is told "not modified" finds by the tag which of its answers that was about."""
+    data = make_instance(transfer_syntax=JPEG_2000)
+    answer = await client.post("/dicomweb/studies", content=data, headers={"content-type": "application/dicom"})
+    url = answer.json()["00081199"]["Value"][0]["00081190"]["Value"][0] + suffix
+    tags = set()
+    for media_type in ("image/jp2", "application/octet-stream"):
+        accept = f"{media_type}; transfer-syntax={JPEG_2000}"
+        one = await client.get(url, headers={"accept": accept})
+        assert one.headers["content-type"] == accept
+        tags.add(one.headers["etag"])
+    assert len(tags) == 2

@@ -63,6 +63,11 @@ async def test_failures_explain_themselves(client: httpx.AsyncClient, accept: st
     assert answer.headers["content-type"].startswith(content_type)
 
 
+async def test_every_line_of_accept_counts_for_a_failure(client: httpx.AsyncClient) -> None:
+    answer = await client.get(UNKNOWN, headers=[("accept", "application/dicom"), ("accept", "text/plain")])
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
 async def test_head_is_get_without_a_body(client: httpx.AsyncClient) -> None:
     await client.post("/dicomweb/studies", content=make_instance(), headers={"content-type": "application/dicom"})
     (study,) = (await client.get("/dicomweb/studies")).json()

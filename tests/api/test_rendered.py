@@ -31,6 +31,19 @@ async def test_character_sets_have_tags_of_their_own(client: httpx.AsyncClient) 
         assert (await client.get(f"{level}/rendered", headers=headers | known)).status_code == 200
 
 
+async def test_parts_that_name_another_host_have_another_tag(client: httpx.AsyncClient) -> None:
+    url = await stored(client, make_instance(rows=0, sop_class=BASIC_TEXT_SR, ValueType="CONTAINER"))
+    study = url.partition("/series/")[0].partition("/dicomweb")[2]
+    headers = {"accept": 'multipart/related; type="text/html"'}
+    first, other = [
+        await client.get(f"/dicomweb{study}/rendered", headers=headers | {"host": host})
+        for host in ("a.test", "b.test")
+    ]
+    assert b"http://a.test/" in first.content
+    assert b"http://b.test/" in other.content
+    assert first.headers["etag"] != other.headers["etag"]
+
+
 @pytest.mark.parametrize(
     ("name", "is_legible"),
     [

@@ -53,3 +53,15 @@ async def test_wildcards_never_lead_to_a_zip(client: httpx.AsyncClient, stored: 
     for accept in ("*/*", "application/*"):
         answer = await client.get(study, headers={"accept": accept})
         assert not answer.headers["content-type"].startswith("application/zip")
+
+
+async def test_a_zip_with_other_times_in_it_has_another_tag(client: httpx.AsyncClient) -> None:
+    """The same file stored again: the archive says when, so its bytes are others."""
+    data = make_instance()
+    found = []
+    for _ in range(2):
+        answer = await client.post("/dicomweb/studies", content=data, headers={"content-type": "application/dicom"})
+        study = answer.json()["00081190"]["Value"][0]
+        found.append((await client.get(study, headers={"accept": "application/zip"})).headers["etag"])
+        assert (await client.delete(study)).status_code == 204
+    assert len(set(found)) == 2

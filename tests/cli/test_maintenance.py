@@ -2,12 +2,14 @@
 
 import asyncio
 import fcntl
+import inspect
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from typer.models import CommandInfo
 from typer.testing import CliRunner
 
 from app import __version__
@@ -312,6 +314,14 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert result.exit_code == 0
     assert re.search(r"Examples?.*:", result.output)
     assert f"gantry {command}" in result.output
+
+
+@pytest.mark.parametrize("command", program().registered_commands, ids=lambda command: command.name)
+def test_the_help_breaks_lines_where_the_terminal_ends(command: CommandInfo) -> None:
+    output = CliRunner().invoke(program(), [str(command.name), "--help"], env={"COLUMNS": "600"}).output
+    assert command.callback
+    for paragraph in inspect.getdoc(command.callback).split("\n\n"):  # type: ignore[union-attr]
+        assert " ".join(paragraph.split()) in output
 
 
 def test_the_program_lists_its_commands_and_its_version() -> None:

@@ -147,6 +147,18 @@ def test_head(peer: Peer, corpus: Corpus, suffix: str, accept: str) -> None:
 
 
 @pytest.mark.proves("RET-044")
+@pytest.mark.needs("head", "ranges", "single-part")
+@pytest.mark.parametrize("bytes_asked_for", ["0-9", "0-0,4-5", "99999999-"])
+def test_head_knows_no_ranges(peer: Peer, corpus: Corpus, bytes_asked_for: str) -> None:
+    """RFC 9110 14.2: Range is defined for GET alone."""
+    item, accept = corpus["gray"], "application/dicom; transfer-syntax=*"
+    head = peer.request("HEAD", item.path, accept=accept, headers={"range": f"bytes={bytes_asked_for}"})
+    assert head.status_code == 200
+    assert int(head.headers["content-length"]) == len(item.data)
+    assert "content-range" not in head.headers
+
+
+@pytest.mark.proves("RET-044")
 @pytest.mark.needs("head")
 def test_head_of_a_search(peer: Peer, corpus: Corpus) -> None:
     head = peer.request("HEAD", "/studies", accept=JSON, query=corpus.mine)

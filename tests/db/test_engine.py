@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from app.db.engine import (
     transact,
 )
 from app.db.inventory import ping
-from app.db.tables import instances, tombstones
+from app.db.tables import instances, studies, tombstones
 from app.errors import DatabaseUnavailable, NotFound, OutOfSpace
 
 
@@ -89,6 +90,20 @@ async def test_postgresql_is_set_up(db: Database) -> None:
             "jit": "off",
         }.items():
             assert await connection.scalar(text(f"SHOW {name}")) == value
+
+
+async def test_errors_name_no_values_of_the_statement(db: Database) -> None:
+    """They are logged, and values are names of patients."""
+    now = datetime.now(UTC)
+    row = {"study_instance_uid": "1.2", "patient_name_alphabetic": "doe^jane", "attributes": b"{}"}
+
+    def work(connection: Connection) -> None:
+        for _ in range(2):
+            connection.execute(insert(studies), [row | {"created_at": now, "updated_at": now}])
+
+    with pytest.raises(exc.IntegrityError) as caught:
+        await transact(db, work)
+    assert "jane" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_server_that_is_not_there(tmp_path: Path) -> None:

@@ -180,6 +180,19 @@ async def test_reindex_rebuilds_what_was_live_and_what_was_deleted(archive: Arch
     assert (await verify(archive)).damaged == ()
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"reason": "x", "at": 5}', b'{"reason": "x", "at": "0001-01-01T00:00:00+10:00"}']
+)
+async def test_reindex_does_not_end_at_a_damaged_sidecar(archive: Archive, content: bytes) -> None:
+    study, files = await stored_study(archive, 1)
+    await delete(archive, study)
+    (sidecar,) = (path for path in files_of(archive) if path.suffix == ".json")
+    sidecar.write_bytes(content)
+    report = await reindex(archive)
+    assert (report.instances, report.tombstones) == (0, 1)
+    assert await restore(archive, study) == [*files]
+
+
 async def test_reindex_names_blobs_that_it_cannot_read(archive: Archive) -> None:
     await stored_study(archive)
     writer = await archive.blobs.open_writer()

@@ -27,9 +27,9 @@ def encode_image(pixels: Pixels, media_type: str, *, quality: int | None = None,
     """One image.
 
     pixels   rows x columns of grey, or rows x columns x 3 of RGB
-    quality  1 to 100, for image/jpeg, image/jp2, image/jph, image/jxl and image/jls; 100 is without loss but for
-             image/jpeg. None = 90 for image/jpeg, without loss for the others
-    icc      profile of RGB to embed; not for image/gif, image/jxl and image/jls (ICC_MEDIA_TYPES)
+    quality  1 to 100, for image/jpeg, image/jp2, image/jph and image/jxl; 100 is without loss but for image/jpeg.
+             None = 90 for image/jpeg, without loss for the others
+    icc      profile of RGB to embed; not for image/gif and image/jxl (ICC_MEDIA_TYPES)
 
     Blocking and thread safe. Raises NotAcceptable, InvalidParameter, CodecError.
     """
@@ -112,10 +112,6 @@ def _jxl(pixels: Pixels, quality: int | None, _icc: bytes | None) -> bytes:
     return bytes(imagecodecs.jpegxl_encode(pixels, distance=min(distance, 24.9), effort=3, numthreads=1))
 
 
-def _jls(pixels: Pixels, quality: int | None, _icc: bytes | None) -> bytes:
-    return bytes(imagecodecs.jpegls_encode(pixels, level=0 if quality is None else (100 - quality) // 5))
-
-
 _ENCODERS: dict[str, Callable[[Pixels, int | None, bytes | None], bytes]] = {
     "image/jpeg": _jpeg,
     "image/png": _png,
@@ -123,5 +119,4 @@ _ENCODERS: dict[str, Callable[[Pixels, int | None, bytes | None], bytes]] = {
     "image/jp2": _jp2,
     "image/jph": _jph,
     "image/jxl": _jxl,
-    "image/jls": _jls,
 }

@@ -14,11 +14,15 @@ from app.dicom.rendering.lettering import draw_lines, fitting_font, lines_of, te
 from app.dicom.rendering.placement import Placement
 
 MAX_OBJECTS, MAX_POINTS = 2_000, 50_000
+MAX_INK = 1 << 28  # pixels under all lines, crossings counted each time: two or three seconds of drawing
+MAX_LETTERS = 20_000
+_INK_OF_FILLING = 4  # as a width: what it takes to follow an edge from row to row
 _GRAPHIC_LAYER_SEQUENCE, _TEXT_OBJECT_SEQUENCE, _GRAPHIC_OBJECT_SEQUENCE = "00700060", "00700008", "00700009"
 _GRAPHIC_LAYER, _GRAPHIC_LAYER_ORDER, _UNITS, _ANCHOR_UNITS, _BOX_UNITS = (
     "00700002", "00700062", "00700005", "00700004", "00700003"
 )  # fmt: skip
 _CURVE_STEPS = 96
+_FARTHEST = float(1 << 24)  # of a coordinate, as of displayed areas: what is computed of such numbers stays a number
 WHITE: Colour = (255, 255, 255)
 
 Points = NDArray[np.float64]
@@ -59,9 +63,9 @@ def layer_colours(attributes: AttributeReader) -> Mapping[str, tuple[int, Colour
 def read_drawings(
     annotations: Iterator[AttributeReader], layers: Mapping[str, tuple[int, Colour]], placement: Placement
 ) -> list[Drawing]:
-    """The annotations of an image, lowest layer first; beyond MAX_OBJECTS and MAX_POINTS the rest is left out."""
+    """The annotations of an image, lowest layer first. What is beyond one of the bounds above is left out."""
     drawings = []
-    objects, points = MAX_OBJECTS, MAX_POINTS
+    objects, points, ink, letters = MAX_OBJECTS, MAX_POINTS, float(MAX_INK), MAX_LETTERS
     for item in annotations:
         order, colour = layers.get(item.text(_GRAPHIC_LAYER), (0, WHITE))
         lines, texts = [], []
@@ -69,22 +73,32 @@ def read_drawings(
             objects -= 1
             for line in _outlines(graphic, placement, points):
                 points -= len(line[0])
-                lines.append(line)
+                ink -= _ink(line, placement.stroke)
+                if ink >= 0:
+                    lines.append(line)
         for text in item.items(_TEXT_OBJECT_SEQUENCE)[: max(0, objects)]:
             objects -= 1
             lettering = _lettering(text, placement)
             if lettering is not None:
-                texts.append(lettering)
+                letters -= sum(map(len, lettering.lines))
+                if letters >= 0:
+                    texts.append(lettering)
         drawings.append((order, Drawing(colour, tuple(lines), tuple(texts))))
-        if objects <= 0 or points <= 0:
+        if min(objects, points, ink, letters) <= 0:
             break
     return [drawing for _, drawing in sorted(drawings, key=lambda pair: pair[0])]
+
+
+def _ink(line: tuple[Points, bool], stroke: int) -> float:
+    points, is_filled = line
+    steps = np.diff(points, axis=0)
+    return float(np.hypot(steps[:, 0], steps[:, 1]).sum()) * (stroke + (_INK_OF_FILLING if is_filled else 0))
 
 
 def _outlines(graphic: AttributeReader, placement: Placement, budget: int) -> Iterator[tuple[Points, bool]]:
     """The lines of one graphic object, in pixels of the output."""
     data = graphic.numbers("00700022")[: 2 * max(0, budget)]
-    points = np.array(data[: len(data) // 2 * 2], np.float64).reshape(-1, 2)
+    points = np.array(data[: len(data) // 2 * 2], np.float64).reshape(-1, 2).clip(-_FARTHEST, _FARTHEST)
     kind = graphic.text("00700023")
     if not len(points):
         return

@@ -84,7 +84,8 @@ def plan_placement(area: DisplayedArea, viewport: Viewport | None) -> Placement:
     elif viewport is not None:
         size = fitted_size(width, height, viewport.width, viewport.height)
         return Placement(area, *size, *size)
-    columns, rows = max(1, round(width)), max(1, round(height))
+    # Cut to a number that is still too large: infinity cannot be rounded.
+    columns, rows = (max(1, round(min(edge, MAX_OUTPUT_EDGE + 1.0))) for edge in (width, height))
     if max(columns, rows) > MAX_OUTPUT_EDGE or columns * rows > MAX_OUTPUT_PIXELS:
         raise CodecError("the displayed area of the presentation state is too large to be rendered")
     if viewport is None:

@@ -44,7 +44,8 @@ def decoded(media_type: str, body: bytes) -> np.ndarray:
         return np.asarray(image.convert(mode))
     if media_type == "image/jph":
         return imagecodecs.jpeg2k_decode(body[body.index(b"jp2c") + 4 :])
-    return {"image/jxl": imagecodecs.jpegxl_decode, "image/jls": imagecodecs.jpegls_decode}[media_type](body)
+    assert media_type == "image/jxl"
+    return imagecodecs.jpegxl_decode(body)
 
 
 def is_grey_table(image: Image.Image) -> bool:

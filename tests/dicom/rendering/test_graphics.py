@@ -7,7 +7,10 @@ import pytest
 
 from app.dicom.rendering import needed_bulkdata, read_presentation_state
 from app.dicom.rendering.cielab import srgb_of_cielab
-from tests.dicom.rendering.images import json_of, rendered
+from app.dicom.rendering.graphics import read_drawings
+from app.dicom.rendering.placement import plan_placement
+from app.dicom.rendering.presentation_state import GRAPHIC_ANNOTATION_SEQUENCE
+from tests.dicom.rendering.images import SOP_INSTANCE_UID, json_of, rendered
 from tests.dicom.rendering.presentations import (
     ELSEWHERE,
     GREEN,
@@ -122,6 +125,23 @@ def test_cielab(lab: tuple[int, int, int], expected: tuple[int, int, int]) -> No
     assert np.abs(np.subtract(srgb_of_cielab(*lab), expected)).max() <= 6
 
 
+@pytest.mark.parametrize("kind", ["INTERPOLATED", "CIRCLE", "ELLIPSE"])
+def test_coordinates_beyond_measure_are_drawn_as_numbers(kind: str) -> None:
+    """A line to what is not a number keeps Pillow busy for minutes, with the interpreter's lock in its hand."""
+    applied = state(
+        GraphicAnnotationSequence=annotation(
+            GraphicObjectSequence=[graphic(kind, 1e308, -1e308, -1e308, 1e308, 1e308, 1e308, 0, 0)]
+        )
+    )
+    (drawing,) = read_drawings(
+        applied.items_for(GRAPHIC_ANNOTATION_SEQUENCE, SOP_INSTANCE_UID, 1),
+        {},
+        plan_placement(applied.displayed_area(SOP_INSTANCE_UID, 1, 40, 40), None),
+    )
+    ((points, _),) = drawing.lines
+    assert np.isfinite(points).all()
+
+
 def test_annotations_of_other_images_stay_away() -> None:
     other = annotation(GraphicObjectSequence=[graphic("POLYLINE", 0, 0, 39, 39)])
     other[0]["ReferencedImageSequence"] = ELSEWHERE
@@ -153,3 +173,26 @@ def test_long_values_come_as_bulkdata() -> None:
     data = np.array([5, 10, 30, 10], "<f4").tobytes()
     applied = read_presentation_state(dataset, {path: data})
     assert box_of(rendered(np.zeros((40, 40), "u1"), presentation=applied) > 0) == (5, 10, 30, 10)
+
+
+@pytest.mark.parametrize("filled", ["Y", "N"])
+def test_the_work_of_drawing_follows_from_a_bound(filled: str) -> None:
+    """Lines all over a large image: what is beyond the bound is left out, not drawn for minutes."""
+    magnified = [area(1, 1, 40, 40, "MAGNIFY", PresentationPixelMagnificationRatio=200.0)]
+    scribble = graphic("POLYLINE", *([1.0, 1.0, 39.0, 39.0] * 4000), filled=filled)
+    line = graphic("POLYLINE", 5, 10, 30, 10)
+    start = time.process_time()
+    assert box_of(drawn(line, *[scribble] * 6, DisplayedAreaSelectionSequence=magnified))[2] < 6100
+    assert time.process_time() - start < 10
+
+
+def test_the_letters_of_a_picture_have_a_bound() -> None:
+    page = {
+        "UnformattedTextValue": "\r\n".join(["W" * 128] * 64),
+        "AnchorPointAnnotationUnits": "PIXEL",
+        "AnchorPoint": [1, 1],
+    }
+    start = time.process_time()
+    applied = state(GraphicAnnotationSequence=annotation(TextObjectSequence=[page] * 500))
+    assert rendered(np.zeros((800, 800), "u1"), presentation=applied).any()
+    assert time.process_time() - start < 10

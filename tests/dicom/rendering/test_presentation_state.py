@@ -176,6 +176,7 @@ def test_magnification_is_cut_to_the_viewport() -> None:
     "shown",
     [
         area(1, 1, 16, 16, "MAGNIFY", PresentationPixelMagnificationRatio=1e9),
+        area(1, 1, 16, 16, "MAGNIFY", PresentationPixelMagnificationRatio=1e308),
         area(-(2**31), -(2**31), 2**31 - 1, 2**31 - 1),
         area(1, 1, MAX_OUTPUT_EDGE + 1, 1),
     ],
