@@ -177,7 +177,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         redirect_slashes=False,
-        docs_url=None,  # reference.py is ours
+        docs_url=None,  # app.api.reference is in its place
         redoc_url=None,
         default_response_class=Response,  # what a route answers with is described by the route
     )

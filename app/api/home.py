@@ -25,7 +25,7 @@ _PAGE = """<!doctype html>
 <dl>
   <dt>DICOMweb root, for viewers and scripts</dt><dd><code>{url}</code></dd>
   <dt>Studies</dt><dd><a href="{url}/studies?limit=25">the first 25</a>, as DICOM JSON</dd>
-  <dt>Interface</dt><dd><a href="{root}/docs">every request</a></dd>
+  <dt>Interface</dt><dd><a href="{root}/docs">every request, to read and to try</a></dd>
   <dt>State</dt><dd><a href="{root}/readyz">readiness</a> · <a href="{root}/metrics">metrics</a></dd>
 </dl>
 <p>Store a folder: <code>gantry import FOLDER --url {url}</code></p>

@@ -1,37 +1,37 @@
-"""The pages for people: complete, and nothing in them comes from another server."""
+"""The pages for people: whole, and nothing in them comes from another server."""
 
 import re
-from html import escape
 
 import httpx
 import pytest
 
+FILES = ("docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "docs/favicon-32x32.png")
+
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-async def test_pages_load_nothing(client: httpx.AsyncClient, path: str) -> None:
+async def test_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient, path: str) -> None:
     """A script from elsewhere could read the archive, and a hospital network often does not reach it."""
     answer = await client.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert answer.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'"
-    assert not re.search(r"<(script|link|img|iframe)|src=|url\(", answer.text)
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; ")
+    loaded = re.findall(r"""(?:src=|href=|url: ?|url\()["']?([^"' >)]+)""", answer.text)
+    loads = [one for one in re.findall(r"<(?:script|link|img|iframe)[^>]*>", answer.text) if "://" in one]
+    assert not loads
+    if path == "/docs":
+        assert set(loaded) == {*FILES, "openapi.json"}
 
 
-async def test_the_reference_names_every_request(client: httpx.AsyncClient) -> None:
-    page = (await client.get("/docs")).text
-    description = (await client.get("/openapi.json")).json()
-    requests = [
-        (f"{method.upper()} {path}", operation)
-        for path, operations in description["paths"].items()
-        for method, operation in operations.items()
-    ]
-    assert len(requests) > 30
-    for line, operation in requests:
-        assert page.count(f"<code>{escape(line)}</code>") == 1
-        for parameter in operation.get("parameters", ()):
-            assert escape(parameter["description"]) in page
+async def test_what_the_reference_loads_is_there(client: httpx.AsyncClient) -> None:
+    for name, media_type in zip(FILES, ("text/javascript", "text/css", "image/png"), strict=True):
+        answer = await client.get(f"/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(media_type)
+        assert len(answer.content) > 500
+    assert b"SwaggerUIBundle" in (await client.get("/docs/swagger-ui-bundle.js")).content
+    assert len((await client.get("/openapi.json")).json()["paths"]) > 20
 
 
-@pytest.mark.parametrize("path", ["/redoc", "/docs/oauth2-redirect"])
-async def test_the_pages_of_the_framework_are_off(client: httpx.AsyncClient, path: str) -> None:
+@pytest.mark.parametrize("path", ["/redoc", "/docs/oauth2-redirect", "/docs/__init__.py", "/docs/..%2fmain.py"])
+async def test_nothing_else_is_there(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 404
