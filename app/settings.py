@@ -3,8 +3,10 @@
 Read by app.main and app.cli only; values are handed down. The table in docs/operations.md is compared with this file by a test.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -158,13 +160,20 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _absolute(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
+        if not value:
+            return value
+        if not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
+        url = urlsplit(value)  # raises ValueError
+        if not url.hostname or "?" in value or "#" in value:
+            raise ValueError("must be a scheme, a host and at most a path, as in https://pacs.example.org/archive")
         return value.rstrip("/")
 
     @property
     def effective_database_url(self) -> str:
-        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir.resolve() / 'gantry.sqlite'}"
+        # Quoted: the folder may have a name with a question mark or a percent sign, which mean something in a URL.
+        path = quote(str(self.data_dir.resolve() / "gantry.sqlite"))
+        return self.database_url or f"sqlite+aiosqlite:///{path}"
 
     @property
     def effective_blob_url(self) -> str:
@@ -177,6 +186,21 @@ class Settings(BaseSettings):
     @property
     def spool_dir(self) -> Path:
         return self.data_dir / "spool"
+
+    @classmethod
+    def unknown(cls, environment: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Names like those of settings that none has: in the environment, and in gantry.toml. Nothing reads them.
+
+        Raises what reading the file does: tomllib.TOMLDecodeError, OSError.
+        """
+        prefix = str(cls.model_config["env_prefix"])
+        known = cls.model_fields.keys()
+        named = [name for name in environment if name.upper().startswith(prefix)]
+        in_file = TomlConfigSettingsSource(cls).toml_data
+        return (
+            sorted(name for name in named if name[len(prefix) :].lower() not in known),
+            sorted(name for name in in_file if name not in known),
+        )
 
     @classmethod
     def settings_customise_sources(

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tomllib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -51,13 +51,23 @@ def complain(text: str, style: str = "red") -> None:
 def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     """The settings of this process and of those it starts. `overrides` (by field name, None is unset) win over everything.
 
-    They are put into the environment: server processes read it anew. Ends the program with 2 when a setting is unusable.
+    They are put into the environment: server processes read it anew. Ends the program with 2 when a setting is unusable, or
+    gantry.toml has one that there is not. The environment may have been made by others (Kubernetes makes GANTRY_SERVICE_HOST
+    for a service of that name): what it has too many is only told.
     """
     for name, value in (overrides or {}).items():
         if value is not None:
             os.environ[PREFIX + name.upper()] = str(value)
     try:
-        return Settings()
+        settings = Settings()
+        unknown, in_file = Settings.unknown(os.environ)
+        for name in in_file:
+            complain(f"gantry: gantry.toml: there is no setting {name!r}{_meant(name)}")
+        if in_file:
+            raise typer.Exit(2)
+        if unknown:
+            complain(f"gantry: not used, for want of such settings: {unknown_in_words(unknown)}", "yellow")
+        return settings
     except ValidationError as error:
         for detail in error.errors():
             name = "_".join(str(part) for part in detail["loc"])
@@ -65,6 +75,18 @@ def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         complain(f"gantry: gantry.toml cannot be read: {error}")
     raise typer.Exit(2)
+
+
+def unknown_in_words(names: Sequence[str]) -> str:
+    """Variables of the environment, each with the setting that may have been meant."""
+    return ", ".join(name + _meant(name, PREFIX) for name in names)
+
+
+def _meant(name: str, prefix: str = "") -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.upper().removeprefix(PREFIX).lower(), Settings.model_fields.keys(), 1, 0.75)
+    return f" (is it {prefix}{near[0].upper() if prefix else near[0]}?)" if near else ""
 
 
 def with_archive(

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app import __version__
-from app.cli.configuration import blob_location, database_location, load_settings, output
+from app.cli.configuration import blob_location, database_location, load_settings, output, unknown_in_words
 from app.cli.text import printable, size_text
 from app.errors import GantryError
 from app.settings import Settings
@@ -52,10 +53,11 @@ class Finding:
 def doctor_command() -> None:
     """Check packages, codecs, data folder, database and blob store. Exits with 1 when something is wrong.
 
-    Stored data are left alone: what is written for a test is deleted again. A data folder that is missing is made.
+    Changes nothing: what it writes to try the folders and the blob store is deleted again.
     """
     settings = load_settings()
-    findings = [*examine(settings)]
+    with _leaving_no_folders(settings):
+        findings = [*examine(settings)]
     print_findings(findings, output())
     raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
 
@@ -64,10 +66,27 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield _packages()
     yield _codecs()
+    yield _settings(settings)
     yield _data_folder(settings.data_dir)
     yield _free_space(settings)
     yield asyncio.run(_database(settings))
     yield asyncio.run(_blob_store(settings))
+
+
+@contextmanager
+def _leaving_no_folders(settings: Settings) -> Iterator[None]:
+    """Folders that are made to be tried go again: an administrator's would not belong to the user that the server runs as."""
+    folders = [settings.data_dir.absolute(), settings.spool_dir.absolute()]
+    if "://" not in settings.effective_blob_url:
+        blobs = Path(settings.effective_blob_url).absolute()
+        folders += [blobs, blobs / ".spool"]
+    missing = {place for folder in folders for place in (folder, *folder.parents) if not place.exists()}
+    try:
+        yield
+    finally:
+        for place in sorted(missing, reverse=True):  # what lies in a folder before it
+            with suppress(OSError):
+                place.rmdir()
 
 
 def print_findings(findings: list[Finding], console: Console) -> None:
@@ -133,8 +152,22 @@ def _codecs() -> Finding:
     return Finding("Codecs", True, ", ".join(trips))
 
 
+def _settings(settings: Settings) -> Finding:
+    """What is not known when they are read: names that none has, and attributes that cannot be searched."""
+    from app.dicomweb.searchable_attributes import parse_searchable_attributes
+
+    unknown, _ = Settings.unknown(os.environ)
+    if unknown:
+        return Finding("Settings", False, f"not used, for want of such settings: {unknown_in_words(unknown)}")
+    try:
+        parse_searchable_attributes(settings.searchable_attributes)
+    except ValueError as error:
+        return Finding("Settings", False, str(error), "Check GANTRY_SEARCHABLE_ATTRIBUTES")
+    return Finding("Settings", True, "can be used")
+
+
 def _data_folder(folder: Path) -> Finding:
-    """Whether files can be made, forced to disk and removed in the data folder, which is made where it is missing."""
+    """Whether files can be made, forced to disk and removed in the data folder, or where it would be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=".doctor-", dir=folder)
@@ -166,6 +199,11 @@ async def _database(settings: Settings) -> Finding:
     from app.db.migrate import pending_revisions
 
     where = database_location(settings)
+    if _lacks_database_file(settings):
+        remedy = (
+            "`gantry serve` makes one; if there should be one, look at GANTRY_DATA_DIR, and whether its disk is mounted"
+        )
+        return Finding("Database", False, f"{where}: there is none yet", remedy)
     try:
         database = await open_database(settings.effective_database_url, pool_size=1)
         try:
@@ -180,6 +218,17 @@ async def _database(settings: Settings) -> Finding:
     if broken_off:
         return Finding("Database", False, f"{where}: a reindex has not come to its end", "Run `gantry reindex` again")
     return Finding("Database", True, f"{where}, up to date")
+
+
+def _lacks_database_file(settings: Settings) -> bool:
+    """A SQLite database would be made by opening it."""
+    from app.db.engine import normalised_url
+
+    try:
+        url = normalised_url(settings.effective_database_url)
+    except ValueError:
+        return False
+    return url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists()
 
 
 async def _blob_store(settings: Settings) -> Finding:
@@ -211,6 +260,8 @@ async def _names_blobs(settings: Settings) -> bool:
     from app.db.engine import close_database, open_database
     from app.db.inventory import names_blobs
 
+    if _lacks_database_file(settings):
+        return False
     try:
         database = await open_database(settings.effective_database_url, pool_size=1)
         try:

@@ -76,9 +76,9 @@ async def sweep(
     expired, expired_bytes = await _sweep_expired(archive, now, delete, keys)
     if delete:
         await _remove(archive, survey.strays)
-    repaired = await _repair_sidecars(archive, delete)
-    if delete:
+        # Before anything is written: what lies in the spool may be all the room that is missing.
         await archive.blobs.remove_stale_spool(grace)
+    repaired = await _repair_sidecars(archive, delete)
     strays = len(survey.strays)
     keys += survey.strays
     return SweepReport(

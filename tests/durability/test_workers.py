@@ -1,12 +1,16 @@
 """Several workers of one archive: what one of them has changed, none gives out as it was."""
 
 import http.client
+import os
+import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
+from tests.cli.test_serve import children_of
 from tests.support.dicom_bytes import make_instance, new_uid
 from tests.support.server import Server
 
@@ -82,3 +86,33 @@ def test_frames_that_everybody_is_asking_for(server: Server, side: int) -> None:
                     assert frames[1] in body
                 else:
                     assert status == 410 or frames[0] in body or frames[1] in body
+
+
+def workers_of(server: Server) -> list[int]:
+    """What looks after them has a fork server and its resource tracker as children; the workers are the fork server's."""
+    assert server.process is not None
+    return [worker for child in children_of(server.process.pid) for worker in children_of(child)]
+
+
+def wait_for(what: Callable[[], bool], server: Server) -> None:
+    end = time.monotonic() + 60
+    while not what():
+        assert server.alive(), f"the server has ended:\n{server.tail()}"
+        assert time.monotonic() < end, server.tail()
+        time.sleep(0.1)
+
+
+def test_workers_that_die_while_the_blob_store_is_away(server: Server) -> None:
+    """Those that take their places try again until it is there, and nobody ends the server."""
+    study, series, sop = new_uid(), new_uid(), new_uid()
+    assert call(server.port, "POST", "/dicomweb/studies", make_instance(study, series, sop)) == 200
+    folder, elsewhere = server.data_dir / "blobs", server.data_dir / "elsewhere"
+    folder.rename(elsewhere)
+    wait_for(lambda: len(workers_of(server)) == 2, server)
+    for worker in workers_of(server):
+        os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: server.tail(100_000).count("worker.not_started") >= 3, server)
+    elsewhere.rename(folder)
+    path = f"/dicomweb/studies/{study}/series/{series}/instances/{sop}"
+    assert call(server.port, "GET", path) == 200  # the socket keeps what comes before a worker is there
+    assert server.stop() == 0

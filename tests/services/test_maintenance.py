@@ -1,6 +1,7 @@
 """Delete, restore, sweep, verify and reindex: each leaves an archive of which every row has its blob."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from app.db.engine import Database
 from app.db.inventory import counts
 from app.db.locate import locate_instance, locate_instances
 from app.dicom.references import InstanceRef, SeriesRef, StudyRef
-from app.errors import BlobStoreUnavailable, Gone, NotFound
+from app.errors import BlobStoreUnavailable, Gone, NotFound, OutOfSpace
 from app.services.archive import Archive
 from app.services.deletion import delete, restore
 from app.services.reindex import reindex
@@ -133,6 +134,28 @@ async def test_sweep_writes_sidecars_that_a_crash_left_out(archive: Archive) -> 
     report = await sweep(archive, delete=True, grace=AT_ONCE)
     assert report.tombstones_repaired == 3
     assert len([path for path in files_of(archive) if path.suffix == ".json"]) == 3
+
+
+async def test_sweep_makes_room_before_it_writes(archive: Archive, tmp_path: Path) -> None:
+    """On a full disk, what a killed upload left in the spool goes, although sidecars cannot be written."""
+
+    class Full(CountingBlobs):
+        async def open_writer(self) -> BlobWriter:
+            raise OutOfSpace("full")
+
+        async def remove_stale_spool(self, older_than: timedelta) -> int:
+            return await self.store.remove_stale_spool(older_than)
+
+    study, _ = await stored_study(archive)
+    await delete(archive, study)
+    for path in files_of(archive):
+        if path.suffix == ".json":
+            path.unlink()
+    (left_over,) = [folder / ("0" * 32 + ".part") for folder in tmp_path.rglob(".spool")]
+    left_over.write_bytes(b"an upload that died")
+    with pytest.raises(OutOfSpace):
+        await sweep(replace(archive, blobs=Full(archive.blobs)), delete=True, grace=AT_ONCE)
+    assert not left_over.exists()
 
 
 async def test_stored_again_after_deletion_survives_the_end_of_retention(archive: Archive, db: Database) -> None:
