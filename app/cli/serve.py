@@ -151,6 +151,8 @@ def _run(settings: Settings, listener: socket.socket) -> NoReturn:
                 ) from error
             run_workers(config, listener, prepare, _announce)
         raise typer.Exit(0)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _end_as_told)
     os.environ["GANTRY_METRICS_DIR"] = ""  # one process has nothing to add up
     from app.cli import preloaded  # noqa: F401 - after the socket: what is wrong with that is said at once
 
@@ -165,6 +167,11 @@ def _run(settings: Settings, listener: socket.socket) -> NoReturn:
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(0)
+
+
+def _end_as_told(_signal: int, _frame: FrameType | None) -> None:
+    """The terminal has gone: what is being sent or stored comes to its end."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def announcement(settings: Settings, port: int) -> str:

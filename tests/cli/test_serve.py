@@ -383,7 +383,9 @@ def test_several_workers_and_a_database_that_does_not_answer(tmp_path: Path) -> 
     assert result.stdout == ""
 
 
-def test_uploads_under_way_are_finished_before_it_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+def test_uploads_under_way_are_finished_before_it_ends(tmp_path: Path, sign: signal.Signals) -> None:
+    """Also when the terminal is closed that it was started in."""
     with serving(tmp_path, port=0) as (process, said):
         address = root_of(said).split("/")[2].split(":")
         get_when_ready(f"{root_of(said)}/studies")
@@ -391,7 +393,7 @@ def test_uploads_under_way_are_finished_before_it_ends(tmp_path: Path) -> None:
         with socket.create_connection((address[0], int(address[1]))) as connection:
             connection.sendall(_upload_head(boundary, len(body)) + body[:100])
             time.sleep(0.5)
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(sign)
             time.sleep(0.5)
             assert process.poll() is None
             connection.sendall(body[100:])
