@@ -383,10 +383,29 @@ def test_several_workers_and_a_database_that_does_not_answer(tmp_path: Path) -> 
     assert result.stdout == ""
 
 
+@contextmanager
+def inheriting(sign: signal.Signals, action: signal.Handlers) -> Iterator[None]:
+    """What is started meanwhile begins with this action; the tests themselves may run under nohup."""
+    before = signal.signal(sign, action)
+    try:
+        yield
+    finally:
+        signal.signal(sign, before)
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    with inheriting(signal.SIGHUP, signal.SIG_IGN), serving(tmp_path, port=0) as (process, said):
+        get_when_ready(f"{root_of(said)}/studies")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert process.poll() is None
+        assert get_when_ready(f"{root_of(said)}/studies").status_code in (200, 204)
+
+
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
 def test_uploads_under_way_are_finished_before_it_ends(tmp_path: Path, sign: signal.Signals) -> None:
     """Also when the terminal is closed that it was started in."""
-    with serving(tmp_path, port=0) as (process, said):
+    with inheriting(signal.SIGHUP, signal.SIG_DFL), serving(tmp_path, port=0) as (process, said):
         address = root_of(said).split("/")[2].split(":")
         get_when_ready(f"{root_of(said)}/studies")
         boundary, body = build_multipart([make_instance(study="1.2.3")])
