@@ -89,8 +89,8 @@ class LookUps:
         import asyncpg  # not imported where the database is SQLite
 
         _, arguments = url.get_dialect()().create_connect_args(url)
-        for name in _OF_SQLALCHEMY:
-            arguments.pop(name, None)
+        for argument in _OF_SQLALCHEMY:
+            arguments.pop(argument, None)
         pool = await asyncpg.create_pool(
             **arguments,
             **_arguments(limits, name, _KEPT_PLANS),

@@ -7,6 +7,7 @@ import pytest
 
 from app.db import sole_use
 from app.db.engine import close_database, open_database
+from app.db.postgresql import SOLE_USER, USER
 from app.db.sole_use import in_use
 from app.errors import DatabaseUnavailable
 
@@ -54,3 +55,14 @@ async def test_who_has_gone_is_in_nobodys_way(database_url: str, monkeypatch: py
     for alone in (False, True, False, True):
         async with user(database_url, alone=alone):
             pass
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_connections_of_look_ups_have_the_same_name(database_url: str, alone: bool) -> None:
+    db = await open_database(database_url, alone=alone)
+    try:
+        if db.look_ups is not None:
+            ((name,),) = await db.look_ups.fetch("SELECT current_setting('application_name')", ())
+            assert name == (SOLE_USER if alone else USER)
+    finally:
+        await close_database(db)
