@@ -46,13 +46,13 @@ def unchanged(
     """
     asked, last_modified = request.headers, None if modified is None else modified.timestamp()
     if ("if-match" in asked or "if-unmodified-since" in asked) and precondition_failed(
-        if_match=",".join(asked.getlist("if-match")) if "if-match" in asked else None,
+        if_match=_list_in(request, "if-match"),
         if_unmodified_since=asked.get("if-unmodified-since"),
         etag=etag,
         last_modified=last_modified,
     ):
         return Response(status_code=412, headers=headers)
-    if_none_match = ",".join(asked.getlist("if-none-match")) if "if-none-match" in asked else None
+    if_none_match = _list_in(request, "if-none-match")
     if not not_modified(
         if_none_match=if_none_match,
         if_modified_since=asked.get("if-modified-since"),
@@ -67,3 +67,8 @@ def unchanged(
         if held and held[0].weak:
             headers["ETag"] = str(held[0])
     return Response(status_code=304, headers=headers)
+
+
+def _list_in(request: Request, name: str) -> str | None:
+    """The lines of a field that is a list, as one (RFC 9110 5.3); None where there is none."""
+    return ", ".join(request.headers.getlist(name)) or None

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from app.db.engine import Database
 from app.db.prepared_json import attributes_from_row, metadata_from_row
 from app.db.search_reader import Row, rows_of
-from app.db.search_statements import Candidate, chosen
+from app.db.search_statements import IDENTITY, chosen
 from app.dicom.attributes import level_of
 from app.dicom.instance import DicomJson
 from app.dicom.matching import AttributeMatch, Level, SearchQuery
 from app.dicom.matching_values import documents_match
 
+Candidate: TypeAlias = Row  # of IDENTITY
+
 _BATCH = 200
-_OWN = {Level.STUDY: "studies", Level.SERIES: "series", Level.INSTANCE: "instances"}
 _PREPARED = {
     Level.STUDY: "studies.attributes",
     Level.SERIES: "series.attributes",
@@ -29,23 +31,32 @@ async def filter_candidates(
     Reads in batches, holding no connection while comparing; the comparing is done in a thread.
     """
     levels = sorted({level_of(key.path.tags[0]) for key in keys})
-    columns = ", ".join([*(_PREPARED[level] for level in levels), f"{_OWN[query.level]}.id"])
+    columns = ", ".join(_PREPARED[level] for level in levels)
     matching: set[Candidate] = set()
     for first in range(0, len(candidates), _BATCH):
-        statement = chosen(db.dialect, query.level, candidates[first : first + _BATCH], columns)
-        rows = await rows_of(db, statement)
+        rows = await rows_of_candidates(db, query.level, candidates[first : first + _BATCH], columns)
         matching |= await asyncio.to_thread(_matching, rows, levels, keys, query)
     return [candidate for candidate in candidates if candidate in matching]
 
 
+async def rows_of_candidates(
+    db: Database, level: Level, candidates: Sequence[Candidate], columns: str
+) -> list[tuple[Candidate, Row]]:
+    """Those of at least one candidate that are still there, in order, each with its `columns`. Raises DatabaseUnavailable."""
+    wanted, width = set(candidates), len(candidates[0])
+    ids = [candidate[0] for candidate in candidates]
+    rows = await rows_of(db, chosen(db.dialect, level, ids, f"{IDENTITY[level]}, {columns}"))
+    return [(row[:width], row[width:]) for row in rows if row[:width] in wanted]
+
+
 def _matching(
-    rows: Sequence[Row], levels: Sequence[Level], keys: Sequence[AttributeMatch], query: SearchQuery
+    rows: Sequence[tuple[Candidate, Row]], levels: Sequence[Level], keys: Sequence[AttributeMatch], query: SearchQuery
 ) -> set[Candidate]:
     found = set()
-    for row in rows:
-        documents = {level: _document(stored, level) for level, stored in zip(levels, row, strict=False)}
+    for candidate, row in rows:
+        documents = {level: _document(stored, level) for level, stored in zip(levels, row, strict=True)}
         if documents_match(documents, keys, fuzzy=query.fuzzy, timezone=query.timezone):
-            found.add(row[len(levels) :])
+            found.add(candidate)
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from app.db import search_statements as statements
-from app.db.candidate_filter import filter_candidates
+from app.db.candidate_filter import filter_candidates, rows_of_candidates
 from app.db.engine import Database, Dialect
 from app.db.known_many import Key
 from app.db.matching_sql import Matching, matching_of
@@ -247,9 +247,8 @@ async def _filtered(
     results: list[SearchResult] = []
     for first in range(0, len(wanted), _ROWS_PER_TURN):
         part = wanted[first : first + _ROWS_PER_TURN]
-        full = await rows_of(db, statements.chosen(db.dialect, query.level, part, reader.columns))
-        uids = {candidate[1:] for candidate in part}
-        results += await _results(db, reader, [row for row in full if row[-len(part[0]) + 1 :] in uids])
+        full = await rows_of_candidates(db, query.level, part, reader.columns)
+        results += await _results(db, reader, [row for _, row in full])
     remaining = max(0, len(found) - offset - len(wanted))
     return SearchPage(results, None if is_capped else len(found), remaining, not is_capped, is_capped)
 

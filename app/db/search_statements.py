@@ -12,7 +12,6 @@ The index on (study_date desc, id desc) gives that order without sorting; so doe
 # ruff: noqa: S608 - every name in these statements is of app.db; values are bound
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 from app.db.engine import Dialect
 from app.db.matching_sql import Lead, Matching
@@ -20,15 +19,12 @@ from app.db.sql_text import Sql, all_of, is_any, joined, sql, with_numbers
 from app.db.wide_keys import WideKey
 from app.dicom.matching import Level
 
-Candidate: TypeAlias = tuple[
-    Any, ...
-]  # row id, UIDs of the study, of the series and of the instance as far as its level has them
-
 _TABLE = {Level.STUDY: "studies", Level.SERIES: "series", Level.INSTANCE: "instances"}
-_UIDS = {
-    Level.STUDY: "studies.study_instance_uid",
-    Level.SERIES: "studies.study_instance_uid, series.series_instance_uid",
-    Level.INSTANCE: "studies.study_instance_uid, series.series_instance_uid, instances.sop_instance_uid",
+# What a row is the row of, and its id: SQLite gives that of a deleted row to the next one.
+IDENTITY = {
+    Level.STUDY: "studies.id, studies.study_instance_uid",
+    Level.SERIES: "series.id, studies.study_instance_uid, series.series_instance_uid",
+    Level.INSTANCE: "instances.id, studies.study_instance_uid, series.series_instance_uid, instances.sop_instance_uid",
 }
 _BELOW_STUDY = {
     Level.STUDY: "",
@@ -144,17 +140,14 @@ def _found(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
 
 
 def candidates(dialect: Dialect, level: Level, matching: Matching, limit: int) -> Sql:
-    """Rows of an id and the UIDs that it stands for, in order."""
-    own = f"{_TABLE[level]}.id, {_UIDS[level]}"
-    return _in_full(dialect, level, own, joined([_ids(dialect, level, matching), sql("LIMIT ?", limit)]))
+    """Rows of IDENTITY, in order."""
+    return _in_full(dialect, level, IDENTITY[level], joined([_ids(dialect, level, matching), sql("LIMIT ?", limit)]))
 
 
-def chosen(dialect: Dialect, level: Level, found: Sequence[Candidate], columns: str) -> Sql:
-    """Rows of `columns` and UIDs of what was found, in order. Those whose UIDs are others must be left out: SQLite gives the id of
-    a deleted row to the next one."""
-    ids = is_any(dialect, "id", [candidate[0] for candidate in found])
-    whole = joined([f"SELECT id FROM {_TABLE[level]} WHERE", ids])
-    return _in_full(dialect, level, f"{columns}, {_UIDS[level]}", whole)
+def chosen(dialect: Dialect, level: Level, ids: Sequence[int], columns: str) -> Sql:
+    """Rows of `columns` of the given ids, in order."""
+    table = _TABLE[level]
+    return _in_full(dialect, level, columns, joined([f"SELECT id FROM {table} WHERE", is_any(dialect, "id", ids)]))
 
 
 def count(dialect: Dialect, level: Level, matching: Matching, most: int, *, behind: tuple[str, int] | int = 0) -> Sql:

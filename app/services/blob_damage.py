@@ -6,8 +6,6 @@ from app.blobs.base import BlobStore
 from app.blobs.digests import BlobHash
 from app.errors import BlobNotFound, BlobStoreUnavailable
 
-_HASH_INLINE = 64 * 1024  # bytes: hashing this much takes less time than changing to a thread and back
-
 
 async def damage_of_blob(blobs: BlobStore, key: str, size: int, digest: str) -> str:
     """What is wrong with it, in words; "" where all of its bytes, which are read once, are those of `digest`."""
@@ -16,10 +14,7 @@ async def damage_of_blob(blobs: BlobStore, key: str, size: int, digest: str) -> 
     try:
         async for chunk in blobs.open(key):
             count += len(chunk)
-            if len(chunk) > _HASH_INLINE:
-                await asyncio.to_thread(found.update, chunk)
-            else:
-                found.update(chunk)
+            await asyncio.to_thread(found.update, chunk)
     except BlobNotFound:
         return "the blob is missing"
     except BlobStoreUnavailable as error:

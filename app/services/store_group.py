@@ -7,7 +7,7 @@ pixels between two of them would drive out of the processor's caches what both h
 
 import asyncio
 from collections.abc import Sequence, Set
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -199,11 +199,10 @@ class _StoreGroup:
         blobs = self._archive.blobs
         if not blobs.keeps_checksums:
             return await damage_of_blob(blobs, blob.blob_key, blob.size, blob.digest)
-        try:
-            size = (await blobs.stat(blob.blob_key)).size
-        except BlobNotFound:
-            return "the blob is missing"
-        return "" if size == blob.size else f"the blob has {size} bytes, stored were {blob.size}"
+        with suppress(BlobNotFound):
+            if (await blobs.stat(blob.blob_key)).size == blob.size:
+                return ""
+        return "the blob is missing, or has another size"
 
     async def _commit_blobs(self, candidates: list[_Candidate]) -> list[_Candidate]:
         async def commit(candidate: _Candidate) -> _Candidate | None:
@@ -334,8 +333,6 @@ async def _parse(writer: BlobWriter, archive: Archive) -> ParsedInstance:
         with suppress(NotQuick):
             return parse_instance(contents, limits, quick=True, known_headers=archive.known_headers)
     syntax = TRANSFER_SYNTAXES.get(read_file_meta(contents).transfer_syntax_uid)
-    if syntax is not None and syntax.deflated:
-        # Half a megabyte may inflate to half a gigabyte: one at a time.
-        async with archive.inflating:
-            return await asyncio.to_thread(parse_instance, contents, limits)
-    return await asyncio.to_thread(parse_instance, contents, limits)
+    # Half a megabyte may inflate to half a gigabyte: one at a time.
+    async with archive.inflating if syntax is not None and syntax.deflated else nullcontext():
+        return await asyncio.to_thread(parse_instance, contents, limits)
