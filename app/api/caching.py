@@ -71,4 +71,5 @@ def unchanged(
 
 def _list_in(request: Request, name: str) -> str | None:
     """The lines of a field that is a list, as one (RFC 9110 5.3); None where there is none."""
-    return ", ".join(request.headers.getlist(name)) or None
+    lines = request.headers.getlist(name)
+    return ", ".join(lines) if lines else None  # an empty list is a condition, too
