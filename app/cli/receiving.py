@@ -29,6 +29,7 @@ ANSWER_SECONDS = 300.0  # for more of an answer to be taken: who is slow, or pau
 MOST_BEHIND = (
     200  # requests that wait for the answer to another: each takes a hundred times the room that it was sent in
 )
+_NO_HOST = "A request of HTTP/1.1 has one Host header (RFC 9112 section 3.2)."
 _TOO_MUCH = f"A head, or trailers, of more than {LARGEST_HEAD} bytes are not read here."
 
 
@@ -161,6 +162,9 @@ class ReceivingProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self.parser.get_http_version() == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+            self._refuse(400, _NO_HOST)
+            raise ValueError("not one Host")  # the parser goes no further
         super().on_headers_complete()
         if len(self.pipeline) > MOST_BEHIND:
             raise OverflowError(
@@ -253,6 +257,15 @@ class ReceivingProtocol(HttpToolsProtocol):
         """Whether it is not the client's turn: what comes behind its request need not hurry."""
         is_under_way = bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
         return is_under_way and self._part is not _Part.BODY
+
+    def send_400_response(self, msg: str) -> None:
+        """As uvicorn's own, but not amid another answer, nor behind a refusal that says more."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def _refuse(self, status: int, text: str) -> None:
         """And close the connection: where the next request would begin is not known (RFC 9110 15.5.9, RFC 6585 5)."""

@@ -24,10 +24,8 @@ _MAX_OFFSET = 2**62
 _MAX_WIDE = 50_000
 # What lies behind the page is counted up to here: sorting twice as much would take as long as all the rest.
 _WIDE_COUNT_CAP = 5_000
-# The same, of other keys, where there are more than a few studies: counting on would take longer than the page.
+# The same where there are more than a few studies (ids tell, about): counting on would take longer than the page.
 _COUNT_CAP_OF_MANY = 1_000
-# So many of the newest studies are looked at before an index is read from end to end, unless there are few (ids tell, about).
-_NEWEST = 2_000
 _FEW_STUDIES = 50_000
 # Of a longer list of owners, some are soon met among the newest studies.
 _LONG_LIST = 5_000
@@ -80,7 +78,7 @@ async def search(
     if matching.filter_keys:
         return await _filtered(db, query, matching, limit, offset, candidate_cap)
     wide = matching.wide if offset <= _MAX_WIDE else None
-    cap = _count_cap(db, query, count_cap, is_wide=wide is not None)
+    cap = _count_cap(db, query, count_cap, wide)
     if (known := await _known_many(db, query, matching, limit, offset, cap)) is not None:
         return known
     if wide:
@@ -94,13 +92,13 @@ async def search(
     return found
 
 
-def _count_cap(db: Database, query: SearchQuery, most: int, *, is_wide: bool) -> int:
+def _count_cap(db: Database, query: SearchQuery, most: int, wide: WideKey | None) -> int:
     """How far what lies behind the page is counted: the work for a page must not grow with the archive."""
-    if is_wide:
+    if wide is not None and not wide.distinct:  # of several words the first match is found as late as the last
         return min(most, _WIDE_COUNT_CAP)
     if db.known_many.newest_study > _FEW_STUDIES and not _is_by_unique_keys(query):
         return min(most, _COUNT_CAP_OF_MANY)
-    return most
+    return most if wide is None else min(most, _WIDE_COUNT_CAP)
 
 
 def _key(query: SearchQuery, matching: Matching) -> Key:
@@ -121,7 +119,11 @@ async def _known_many(
     if not limit or not _is_much(at_least, count_cap):
         return None
     reader = _reader_of(returned_by(query), db.dialect)
-    rows = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit, offset))
+    if wide := matching.wide:
+        newest = wide.worth_walking(db.known_many.newest_study, offset + limit)
+        rows = await _page_of_many(db, matching, wide, reader, limit, offset, newest)
+    else:
+        rows = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit, offset))
     if len(rows) < limit:
         return None  # much was deleted
     return SearchPage(await _results(db, reader, rows), None, min(at_least, count_cap), False, False)
@@ -184,32 +186,50 @@ async def _wide(
 ) -> SearchPage:
     """A search for studies by one key that may fit few or very many."""
     reader = _reader_of(returned_by(query), db.dialect)
-    if wide.scans and limit > 0 and offset + limit < _NEWEST and await _has_many_studies(db):
-        statement = statements.page_of_newest(wide, matching.dates, reader.columns, _NEWEST, limit, offset)
+    newest = wide.worth_walking(db.known_many.newest_study, offset + limit)
+    if wide.scans and limit and await _has_many_studies(db):
+        newest = wide.worth_walking(db.known_many.newest_study, offset + limit)
+        statement = statements.page_of_newest(wide, matching.dates, reader.columns, newest, limit, offset)
         rows = await rows_of(db, statement)
         looked_at, found = rows[0][-2:]
-        if looked_at < _NEWEST or found > offset + limit:
-            return await _wide_page(db, reader, rows, found, looked_at < _NEWEST, offset, count_cap)
+        if looked_at < newest or found > offset + limit:
+            return await _wide_page(db, reader, rows, found, looked_at < newest, offset, count_cap)
+        newest = 0
     most = offset + limit + count_cap + 1
     # On PostgreSQL a trip to the server costs more than a longer statement.
-    walked = matching.conditions if db.dialect == "postgresql" else []
+    beside = newest if db.dialect == "postgresql" else 0
     if limit:
-        rows = await rows_of(
-            db, statements.wide_page(wide, matching.dates, reader.columns, most, limit, offset, walked=walked)
-        )
+        statement = statements.wide_page(wide, matching.dates, reader.columns, most, limit, offset, newest=beside)
     else:
-        rows = await rows_of(db, statements.wide_count(wide, matching.dates, most))
+        statement = statements.wide_count(wide, matching.dates, most)
+    rows = await rows_of(db, statement)
     fits, found = rows[0][-2:]
     is_whole = (found if fits is None else fits) < most
     if not limit:
         return await _wide_page(db, reader, [], found, is_whole, offset, count_cap)
     if not is_whole:
-        if not walked:
-            rows = await rows_of(db, statements.page(db.dialect, query.level, matching, reader.columns, limit, offset))
-        met = _studies_in(rows)
-        if len(met) < limit:
-            return _counted(await _results(db, reader, met), offset, 0, count_cap, is_known=bool(met))
+        rows = _studies_in(rows)
+        if len(rows) < limit:
+            rows = await _page_of_many(db, matching, wide, reader, limit, offset, 0 if beside else newest)
+        if len(rows) < limit:
+            return _counted(await _results(db, reader, rows), offset, 0, count_cap, is_known=bool(rows))
     return await _wide_page(db, reader, rows, found, is_whole, offset, count_cap)
+
+
+async def _page_of_many(
+    db: Database, matching: Matching, wide: WideKey, reader: RowReader, limit: int, offset: int, newest: int
+) -> Sequence[Row]:
+    """The page of a key that fits very many: of the newest studies if they fill it, else of all that it fits."""
+    rows: Sequence[Row] = []
+    if newest:
+        statement = statements.page_among_newest(
+            db.dialect, wide, matching.dates, reader.columns, newest, limit, offset
+        )
+        rows = await rows_of(db, statement)
+    if len(rows) < limit:
+        statement = statements.page_of_all(db.dialect, wide, matching.dates, reader.columns, limit, offset)
+        rows = await rows_of(db, statement)
+    return rows
 
 
 def _studies_in(rows: Sequence[Row]) -> list[Row]:

@@ -59,12 +59,12 @@ def page_and_rest(level: Level, matching: Matching, columns: str, limit: int, of
 
 
 def wide_page(
-    wide: WideKey, dates: Sequence[Sql], columns: str, most: int, limit: int, offset: int, *, walked: Sequence[Sql] = ()
+    wide: WideKey, dates: Sequence[Sql], columns: str, most: int, limit: int, offset: int, *, newest: int = 0
 ) -> Sql:
     """Rows of `columns` of studies, in order, and behind them the numbers of `wide_count`; NULL in place of the columns where
     there are none or too many.
 
-    walked  of PostgreSQL: conditions by which the page is filled where there are too many, newest first
+    newest  of PostgreSQL: so many of the newest studies the page is filled from where there are too many
     """
     if wide.counted:
         arms = joined(_dated(wide.arms, dates), " UNION ALL ")
@@ -76,10 +76,10 @@ def wide_page(
     number = "(SELECT coalesce(fits, studies) FROM counted)"
     window = sql("LIMIT ? OFFSET ?", limit, offset)
     ids = joined(["SELECT id FROM studies_found WHERE", sql(f"{number} < ?", most), _NEWEST_FIRST, window])
-    if walked:
+    if newest:
         # Of two arms one is never executed: that condition names no row.
-        many = all_of([sql(f"{number} >= ?", most), *walked])
-        ids = joined(["(", ids, ") UNION ALL (SELECT id FROM studies WHERE", many, _NEWEST_FIRST, window, ")"])
+        many = _among_newest("postgresql", wide, [sql(f"{number} >= ?", most), *dates], newest, limit, offset)
+        ids = joined(["(", ids, ") UNION ALL (", many, ")"])
     return joined([_found(wide, dates, most), _beside(columns, _COUNTS, ids)])
 
 
@@ -91,8 +91,38 @@ def wide_count(wide: WideKey, dates: Sequence[Sql], most: int) -> Sql:
     return joined([_found(wide, dates, most), f"SELECT {_COUNTS}"])
 
 
+def page_among_newest(
+    dialect: Dialect, wide: WideKey, dates: Sequence[Sql], columns: str, newest: int, limit: int, offset: int
+) -> Sql:
+    """Rows of `columns` of the newest studies only, in order."""
+    return _in_full(dialect, Level.STUDY, columns, _among_newest(dialect, wide, dates, newest, limit, offset))
+
+
+def page_of_all(dialect: Dialect, wide: WideKey, dates: Sequence[Sql], columns: str, limit: int, offset: int) -> Sql:
+    """The same of everything that the wide key fits, which is fetched and sorted."""
+    found = joined(_dated(wide.arms, dates), " UNION ALL ")
+    if not wide.distinct:
+        found = joined(["SELECT DISTINCT id, study_date FROM (", found, ") repeated"])
+    ids = joined(["SELECT id FROM (", found, ") found", _NEWEST_FIRST, sql("LIMIT ? OFFSET ?", limit, offset)])
+    return _in_full(dialect, Level.STUDY, columns, ids)
+
+
+def _among_newest(
+    dialect: Dialect, wide: WideKey, conditions: Sequence[Sql], newest: int, limit: int, offset: int
+) -> Sql:
+    """Ids, in order. Nothing is looked at behind the last of them."""
+    looked_at = ", ".join(("id", "study_date", *wide.columns))
+    walked = joined(
+        [f"SELECT {looked_at} FROM studies WHERE", all_of(conditions), _NEWEST_FIRST, sql("LIMIT ?", newest)]
+    )
+    # SQLite would sort once more what comes in order: rows of a subquery with a limit are taken one by one.
+    order = "" if dialect == "sqlite" else _NEWEST_FIRST
+    window = sql("LIMIT ? OFFSET ?", limit, offset)
+    return joined(["SELECT id FROM (", walked, ") studies WHERE", wide.filter, order, window])
+
+
 def page_of_newest(wide: WideKey, dates: Sequence[Sql], columns: str, newest: int, limit: int, offset: int) -> Sql:
-    """The same of the newest studies only: rows of `columns`, how many studies were looked at, how many of them fit."""
+    """As `wide_page` of the newest studies only: rows of `columns`, how many studies were looked at, how many of them fit."""
     looked_at = ", ".join(("id", "study_date", *wide.columns))
     walked: list[Sql | str] = [f"WITH newest AS MATERIALIZED (SELECT {looked_at} FROM studies"]
     if dates:

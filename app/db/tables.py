@@ -90,7 +90,7 @@ studies = Table(
     Column("updated_at", Instant, nullable=False),
 )
 # With the names of patients: whoever walks through the newest studies for a name looks at the index alone.
-Index(
+newest_studies = Index(
     "ix_studies_study_date_id",
     studies.c.study_date.desc(),
     studies.c.id.desc(),

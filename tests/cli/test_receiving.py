@@ -20,7 +20,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 class Application:
     """Takes the body and answers `ok`.
 
-    may_take, may_answer  it waits for these
+    may_take, may_answer, may_end  it waits for these
     """
 
     def __init__(self) -> None:
@@ -30,6 +30,7 @@ class Application:
         self.left = 0  # clients, before all of their body had come
         self.may_take = True
         self.may_answer = True
+        self.may_end = True
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.asked += 1
@@ -47,7 +48,10 @@ class Application:
             await asyncio.sleep(0.001)
         self.answered += 1
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
+        await send({"type": "http.response.body", "body": b"o", "more_body": True})
+        while not self.may_end:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+        await send({"type": "http.response.body", "body": b"k"})
 
 
 @pytest.fixture
@@ -190,6 +194,39 @@ async def test_not_any_number_of_requests_waits(application: Application, port: 
         assert (await rest_of(reader)).startswith(b"HTTP/1.1 400 ")
     application.may_answer = True
     await until(lambda: application.asked == application.answered == 101)
+
+
+@pytest.mark.parametrize(
+    "hosts", [b"", b"Host: x\r\nHost: x\r\n", b"Host: x\r\nhost: y\r\n"], ids=["none", "twice", "two"]
+)
+async def test_a_request_of_http_1_1_names_one_host(application: Application, port: int, hosts: bytes) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(GET + b"GET / HTTP/1.1\r\nAccept: */*\r\n" + hosts + b"\r\n" + GET)
+        answers = await rest_of(reader)
+    assert b"ok" not in answers.partition(b"\r\n\r\nok")[2]
+    async with connected(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n" + hosts + b"\r\n" + GET)
+        answers = await rest_of(reader)
+    assert answers.startswith(b"HTTP/1.1 400 ")
+    assert answers.endswith(b" one Host header (RFC 9112 section 3.2).")
+    assert application.asked <= 1  # the one in front, of the other connection
+
+
+async def test_a_client_of_http_1_0_need_not_name_a_host(application: Application, port: int) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await rest_of(reader)).endswith(b"\r\n\r\nok")
+
+
+async def test_rubbish_does_not_get_into_an_answer(application: Application, port: int) -> None:
+    application.may_end = False
+    async with connected(port) as (reader, writer):
+        writer.write(GET)
+        assert await reader.readexactly(12) == b"HTTP/1.1 200"
+        writer.write(b"rubbish\r\n\r\n")
+        assert b" 400 " not in await rest_of(reader)
+    application.may_end = True
+    await until(lambda: application.answered == 1)
 
 
 async def test_empty_lines_between_requests_are_not_counted(application: Application, port: int) -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from app.db import search as search_module
 from app.db.engine import Database
-from app.db.matching_sql import Matching
+from app.db.matching_sql import Matching, matching_of
 from app.db.search import search
 from app.db.search_reader import rows_of
-from app.db.search_statements import count
+from app.db.search_statements import count, page_among_newest, page_of_all
 from app.db.sql_text import Sql, numbered
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, Level, Rule, SearchQuery, SingleValue
@@ -197,10 +197,36 @@ async def test_keys_that_fit_many_are_held_against_the_newest_studies(
         assert "ix_attribute_values_level_owner_id" in plan or db.dialect == "postgresql"
 
 
+@pytest.mark.parametrize(("key", "fuzzy"), _WALKS, ids=str)
+async def test_keys_that_fit_many(db: Database, key: tuple[str, Rule], fuzzy: bool) -> None:
+    """A page of the newest studies ends with its last result; everything is fetched along indexes that hold the order."""
+    matches = (AttributeMatch(standard_path(key[0]), key[1]),)
+    wide = matching_of(SearchQuery(Level.STUDY, matches=matches, fuzzy=fuzzy), db.dialect).wide
+    assert wide is not None
+    newest = page_among_newest(db.dialect, wide, [], "studies.id", 100, 10, 0)
+    plan = await _explained(db, newest.text, newest.values, "enable_sort", "enable_bitmapscan")
+    assert "ix_studies_study_date_id" in plan
+    if db.dialect == "sqlite":
+        assert "CO-ROUTINE studies" in plan
+        assert "USE TEMP B-TREE" not in plan[: plan.index("SCAN page")]
+    else:
+        assert "Sort Key" not in plan[plan.index("Limit") :], plan
+    everything = page_of_all(db.dialect, wide, [], "studies.id", 10, 0)
+    plan = await _explained(db, everything.text, everything.values, "enable_seqscan")
+    if db.dialect == "sqlite":
+        assert "SCAN studies\n" not in plan[: plan.index("SCAN page")]
+        assert "USING COVERING INDEX" in plan
+    else:
+        assert "Seq Scan" not in plan, plan
+
+
 async def test_keys_that_fit_few_are_found_along_their_index_alone(
     db: Database, plan_of: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_module, "_NEWEST", 0)
+    async def no(_db: Database) -> bool:
+        return False
+
+    monkeypatch.setattr(search_module, "_has_many_studies", no)
     for keyword, rule in (("PatientName", like("doe*")), ("PatientName", like("*doe*")), ("PatientID", like("P*"))):
         plan = await plan_of(SearchQuery(Level.STUDY, matches=(AttributeMatch(standard_path(keyword), rule),)))
         index = "ix_studies_patient_id" if keyword == "PatientID" else "ix_studies_patient_name_alphabetic"

@@ -1,4 +1,4 @@
-"""Keys that may fit few studies or very many: both ways to the page find the same, in the same order, and say what they know."""
+"""Keys that may fit few studies or very many: all ways to the page find the same, in the same order, and say what they know."""
 
 import itertools
 from typing import Any
@@ -7,7 +7,9 @@ import pytest
 
 from app.db import search as search_module
 from app.db.engine import Database
+from app.db.matching_sql import matching_of
 from app.db.search import SearchPage, search
+from app.db.wide_keys import WideKey
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, Level, Rule, SearchQuery
 from tests.support.archive import instance, store
@@ -73,16 +75,20 @@ def _query(keys: dict[str, Rule], level: Level = Level.STUDY, **options: Any) ->
     )
 
 
+def _walk(monkeypatch: pytest.MonkeyPatch, newest: int) -> None:
+    """So many of the newest studies are worth a look."""
+    monkeypatch.setattr(WideKey, "worth_walking", lambda _key, _studies, _wanted: newest)
+
+
 def _uids(page: SearchPage) -> list[str]:
     return [result.dataset["0020000D"]["Value"][0] for result in page.results]
 
 
 @pytest.mark.parametrize(("keys", "fuzzy"), _KEYS, ids=str)
-async def test_both_ways_find_the_same(
+async def test_all_ways_find_the_same(
     db: Database, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Rule], fuzzy: bool
 ) -> None:
     await _fill(db)
-    monkeypatch.setattr(search_module, "_NEWEST", 0)
     along_index = await search(db, _query(keys, fuzzy=fuzzy))
     everything = _uids(along_index)
     assert along_index.total_known == len(everything) == len(set(everything))
@@ -90,6 +96,7 @@ async def test_both_ways_find_the_same(
     assert _uids(await search(db, _query(keys, fuzzy=fuzzy))) == everything
     monkeypatch.setattr(search_module, "_MAX_WIDE", 50_000)
     monkeypatch.setattr(search_module, "_WIDE_COUNT_CAP", 0)
+    monkeypatch.setattr(search_module, "_COUNT_CAP_OF_MANY", 0)
     windows = (
         (1, 0),
         (2, 0),
@@ -101,7 +108,7 @@ async def test_both_ways_find_the_same(
         (50, 1),
     )
     for newest, (limit, offset) in itertools.product((0, 7, 39, 40, 41), windows):
-        monkeypatch.setattr(search_module, "_NEWEST", newest)
+        _walk(monkeypatch, newest)
         monkeypatch.setattr(search_module, "_FEW_STUDIES", 0)
         db.known_many.forget()
         page = await search(db, _query(keys, fuzzy=fuzzy, limit=limit, offset=max(0, offset)))
@@ -115,11 +122,44 @@ async def test_both_ways_find_the_same(
             assert page.total_known is None
 
 
+@pytest.mark.parametrize("newest", [0, 10, 40])
+@pytest.mark.parametrize(
+    "keys", [{"PatientID": like("P*")}, {"PatientName": like("*e*")}, {"OtherPatientIDs": like("x*")}], ids=str
+)
+async def test_pages_of_what_is_known_to_fit_many(
+    db: Database, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Rule], newest: int
+) -> None:
+    await _fill(db)
+    everything = _uids(await search(db, _query(keys)))
+    _walk(monkeypatch, newest)
+    assert not (await search(db, _query(keys, limit=2), count_cap=10)).remaining_is_exact
+    for offset in (0, 2, 4):
+        page = await search(db, _query(keys, limit=2, offset=offset), count_cap=5)
+        assert (_uids(page), page.remaining) == (everything[offset : offset + 2], 5)
+
+
+async def test_more_is_walked_where_there_is_more_and_where_it_is_cheap(db: Database) -> None:
+    by_index, other, fuzzy = (
+        matching_of(_query(keys, fuzzy=is_fuzzy), db.dialect).wide
+        for keys, is_fuzzy in (
+            ({"PatientName": like("m*")}, False),
+            ({"ReferringPhysicianName": like("m*")}, False),
+            ({"PatientName": like("m*")}, True),
+        )
+    )
+    assert by_index is not None
+    assert other is not None
+    assert fuzzy is not None
+    assert by_index.worth_walking(10**6, 100) == 10_000
+    assert other.worth_walking(10**6, 100) == fuzzy.worth_walking(10**6, 100) == 2_000
+    assert by_index.worth_walking(100, 5000) == by_index.worth_walking(0, 5000) == 5000
+
+
 async def test_what_lies_behind_is_counted_up_to_the_cap(db: Database, statement_counter: StatementCounter) -> None:
     await _fill(db)
     keys = {"PatientID": like("P*")}
     first_two = _uids(await search(db, _query({}, limit=2)))
-    walked = 2 if db.dialect == "sqlite" else 1  # on PostgreSQL one statement goes either way
+    walked = 2 if db.dialect == "sqlite" else 1  # on PostgreSQL one statement counts and walks
     for cap, statements, remaining, is_exact in ((38, 1, 38, True), (37, walked, 37, False), (5, walked, 5, False)):
         db.known_many.forget()
         with statement_counter.counting(statements):
