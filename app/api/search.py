@@ -11,7 +11,8 @@ from app.api.dependencies import accept_of, accept_parameter_of, door_of, servic
 from app.api.multipart import Part, multipart_of_parts
 from app.api.openapi import ACCEPT_PARAMETER, DICOM_JSON, DICOM_XML, SEARCH_PARAMETERS, describe
 from app.api.responses import StreamingBody, bytes_response
-from app.db.search import SearchPage, search
+from app.db.search import search
+from app.db.search_page import SearchPage
 from app.dicom.matching import Level
 from app.dicom.references import validate_uid
 from app.dicomweb.negotiation import Resource, negotiate

@@ -15,6 +15,7 @@ from app.dicom.matching import Level
 SECONDS = 30.0
 MOST = 256  # searches
 _LONGEST = 4_000  # characters of one
+FEW_STUDIES = 50_000
 
 Key = tuple[Level, str, tuple[Any, ...]]
 
@@ -30,6 +31,11 @@ class KnownMany:
     def meet_study(self, study_id: int) -> None:
         """In a result."""
         self.newest_study = max(self.newest_study, study_id)
+
+    @property
+    def are_many_studies(self) -> bool:
+        """Whether the archive is known to hold more than a few."""
+        return self.newest_study > FEW_STUDIES
 
     def number(self, key: Key) -> int:
         """At least so many matches there were half a minute ago; 0 where nobody knows."""

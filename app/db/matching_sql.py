@@ -24,7 +24,7 @@ from app.db.value_conditions import (
     text_condition,
     widened,
 )
-from app.db.wide_keys import WideKey
+from app.db.wide_keys import NAME_COLUMNS, PATTERN_COLUMNS, WideKey
 from app.dicom.attributes import LEVEL_NUMBER, SEARCHABLE, is_indexable, keyword_path, level_of, stored_path
 from app.dicom.date_times import offset_minutes
 from app.dicom.matching import (
@@ -43,6 +43,7 @@ from app.dicom.matching import (
     Wildcard,
 )
 from app.dicom.matching_values import fuzzy_words, partner_tag, simplified, value_matches
+from app.dicom.wildcards import WILDCARD_VRS
 from app.errors import InvalidQuery
 
 MAX_PATTERNS = 32
@@ -75,17 +76,6 @@ _DATE_COLUMNS = {
     "00400244": "series.performed_procedure_step_start_date",
     "00400245": "series.performed_procedure_step_start_time",
 }
-# Of studies: one column per component group.
-_NAME_COLUMNS = {
-    "00100010": ("patient_name_alphabetic", "patient_name_ideographic", "patient_name_phonetic"),
-    "00080090": (
-        "referring_physician_name_alphabetic",
-        "referring_physician_name_ideographic",
-        "referring_physician_name_phonetic",
-    ),
-}
-# Of studies, with an index.
-_PATTERN_COLUMNS = {"00080050": "accession_number", "00200010": "study_id", "00100020": "patient_id"}
 # Keys that few studies, series or instances share.
 _SELECTIVE_OF_STUDY = frozenset({"0020000D", "00080050", "00200010", "00100020", "00100010", "00080090"})
 _SELECTIVE_BELOW_STUDY = frozenset({"0020000E", "00080018", "00080016"})
@@ -129,6 +119,14 @@ class Matching:
     from_studies: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Several:
+    """keys: of studies, to be joined by AND. dates: conditions on study_date."""
+
+    keys: Sequence[WideKey]
+    dates: Sequence[Sql]
+
+
 def matching_of(
     query: SearchQuery,
     dialect: Dialect,
@@ -141,16 +139,12 @@ def matching_of(
     broad       those of `lists` that are long
     Raises InvalidQuery for a key of more than MAX_PATTERNS names, patterns or values that all have to match.
     """
-    indexed = _indexed(tuple(searchable))
-    keys = [AttributeMatch(match.path, simplified(match.rule)) for match in query.matches]
-    keys = [match for match in keys if not isinstance(match.rule, Universal)]
-    for match in keys:
-        _refuse_too_many(match)
+    indexed, keys = _indexed(tuple(searchable)), _keys_of(query)
     valued = [match for match in keys if not isinstance(match.rule, EmptyValue)]
     in_sequence = Counter(match.path.tags[0] for match in valued if len(match.path.tags) > 1)
     is_zoned = offset_minutes(query.timezone) is not None
     if (wide := _wide(query, keys, indexed, dialect)) is not None:
-        dates = [date_condition("study_date", key.rule, "DA") for key in keys if key.path.tags == STUDY_DATE]
+        dates = _dates_in(keys)
         walked = [date_condition("studies.study_date", key.rule, "DA") for key in keys if key.path.tags == STUDY_DATE]
         return Matching([*walked, wide.filter], wide=wide, dates=dates)
     lead = _lead(query, keys, indexed)
@@ -169,6 +163,50 @@ def matching_of(
             matching.filter_keys.append(match)
     matching.conditions += _scope(query)
     return matching
+
+
+def several_of(query: SearchQuery, dialect: Dialect, searchable: Sequence[AttributePath] = ()) -> Several | None:
+    """The same of a search for studies by two or more keys, none of which is known to fit few, and by nothing else but their
+    dates; or by a pattern and dates. None of any other. Raises InvalidQuery."""
+    if query.level is not Level.STUDY or query.timezone is not None or len(query.matches) < 2:
+        return None
+    keys = _keys_of(query)
+    others = [match for match in keys if not _is_date(match)]
+    if len(others) < 2 and not (others and (isinstance(others[0].rule, Wildcard) or query.fuzzy)):
+        return None
+    indexed = _indexed(tuple(searchable))
+    found = [_key_among_several(match, indexed, dialect, fuzzy=query.fuzzy) for match in others]
+    known = tuple(key for key in found if key is not None)
+    dates = _dates_in(keys)
+    return Several(known, dates) if len(known) == len(found) and len(known) + len(dates) > 1 else None
+
+
+def _key_among_several(
+    match: AttributeMatch, indexed: frozenset[str], dialect: Dialect, *, fuzzy: bool
+) -> WideKey | None:
+    rule = match.rule
+    if len(match.path.tags) > 1 or not isinstance(rule, SingleValue | Wildcard | AnyOfValues | Range):
+        return None
+    if match.path.tags == MODALITIES_IN_STUDY:
+        return wide_keys.of_modalities(rule, dialect)
+    return _wide_key(match, indexed, dialect, fuzzy=fuzzy)
+
+
+def _keys_of(query: SearchQuery) -> list[AttributeMatch]:
+    """Those that say anything."""
+    keys = [AttributeMatch(match.path, simplified(match.rule)) for match in query.matches]
+    keys = [match for match in keys if not isinstance(match.rule, Universal)]
+    for match in keys:
+        _refuse_too_many(match)
+    return keys
+
+
+def _dates_in(keys: Keys) -> list[Sql]:
+    return [date_condition("study_date", key.rule, "DA") for key in keys if key.path.tags == STUDY_DATE]
+
+
+def _is_date(match: AttributeMatch) -> bool:
+    return match.path.tags == STUDY_DATE and isinstance(match.rule, SingleValue | Range)
 
 
 @lru_cache(maxsize=8)
@@ -220,20 +258,27 @@ def _lead(query: SearchQuery, keys: Keys, indexed: frozenset[str]) -> Lead | Non
 
 def _wide(query: SearchQuery, keys: Keys, indexed: frozenset[str], dialect: Dialect) -> WideKey | None:
     """The only key of a search for studies, apart from a study date, if nobody can know how many it fits."""
-    others = [
-        match for match in keys if match.path.tags != STUDY_DATE or not isinstance(match.rule, SingleValue | Range)
-    ]
+    others = [match for match in keys if not _is_date(match)]
     if query.level is not Level.STUDY or query.timezone is not None or len(others) != 1 or len(others[0].path.tags) > 1:
         return None
     (match,), tag = others, others[0].path.tags[0]
-    if tag in _NAME_COLUMNS and isinstance(match.rule, SingleValue | Wildcard):
-        return wide_keys.of_name(match.path, _NAME_COLUMNS[tag], match.rule, dialect, fuzzy=query.fuzzy)
-    if not isinstance(match.rule, Wildcard):
-        return None
-    if tag in _PATTERN_COLUMNS:
-        return wide_keys.of_column(_PATTERN_COLUMNS[tag], match.rule, dialect)
+    # Of one value the index has the studies in order, unless it is one of a name.
+    is_wide = isinstance(match.rule, Wildcard) or (isinstance(match.rule, SingleValue) and tag in NAME_COLUMNS)
+    is_pattern = tag in NAME_COLUMNS or match.path.vr in WILDCARD_VRS
+    return _wide_key(match, indexed, dialect, fuzzy=query.fuzzy) if is_wide and is_pattern else None
+
+
+def _wide_key(match: AttributeMatch, indexed: frozenset[str], dialect: Dialect, *, fuzzy: bool) -> WideKey | None:
+    """Of an attribute of studies that is kept in columns of texts or in attribute_values."""
+    tag, rule = match.path.tags[0], match.rule
+    if tag in NAME_COLUMNS:
+        if not isinstance(rule, SingleValue | Wildcard):
+            return None
+        return wide_keys.of_name(match.path, NAME_COLUMNS[tag], rule, dialect, fuzzy=fuzzy)
+    if tag in PATTERN_COLUMNS:
+        return wide_keys.of_column(PATTERN_COLUMNS[tag], rule, dialect) if isinstance(rule, Wildcard) else None
     is_stored = stored_path(match.path) in indexed and level_of(tag) is Level.STUDY and tag not in _TEXT_COLUMNS
-    return wide_keys.of_stored_value(match, match.rule, dialect) if is_stored else None
+    return wide_keys.of_stored_value(match, dialect) if is_stored else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +335,8 @@ class _Compiler:
             return None
         if tag in _DATE_COLUMNS:
             return date_condition(self._date_column(tag), rule, vr)
-        if tag in _NAME_COLUMNS:
-            return self.stored.name_condition(match.path, _NAME_COLUMNS[tag], rule)
+        if tag in NAME_COLUMNS:
+            return self.stored.name_condition(match.path, NAME_COLUMNS[tag], rule)
         return self._of_the_study(tag, rule, vr)
 
     def _date_column(self, tag: str) -> str:

@@ -78,8 +78,8 @@ def wide_page(
     ids = joined(["SELECT id FROM studies_found WHERE", sql(f"{number} < ?", most), _NEWEST_FIRST, window])
     if newest:
         # Of two arms one is never executed: that condition names no row.
-        many = _among_newest("postgresql", wide, [sql(f"{number} >= ?", most), *dates], newest, limit, offset)
-        ids = joined(["(", ids, ") UNION ALL (", many, ")"])
+        many = _among_newest("postgresql", [wide], [sql(f"{number} >= ?", most), *dates], newest, limit, offset)
+        ids = joined(["(", ids, ") UNION ALL (SELECT id FROM (", many, ") many)"])
     return joined([_found(wide, dates, most), _beside(columns, _COUNTS, ids)])
 
 
@@ -95,30 +95,74 @@ def page_among_newest(
     dialect: Dialect, wide: WideKey, dates: Sequence[Sql], columns: str, newest: int, limit: int, offset: int
 ) -> Sql:
     """Rows of `columns` of the newest studies only, in order."""
-    return _in_full(dialect, Level.STUDY, columns, _among_newest(dialect, wide, dates, newest, limit, offset))
+    return _in_full(dialect, Level.STUDY, columns, _among_newest(dialect, [wide], dates, newest, limit, offset))
 
 
 def page_of_all(dialect: Dialect, wide: WideKey, dates: Sequence[Sql], columns: str, limit: int, offset: int) -> Sql:
     """The same of everything that the wide key fits, which is fetched and sorted."""
-    found = joined(_dated(wide.arms, dates), " UNION ALL ")
-    if not wide.distinct:
-        found = joined(["SELECT DISTINCT id, study_date FROM (", found, ") repeated"])
-    ids = joined(["SELECT id FROM (", found, ") found", _NEWEST_FIRST, sql("LIMIT ? OFFSET ?", limit, offset)])
+    window = sql("LIMIT ? OFFSET ?", limit, offset)
+    ids = joined(["SELECT id FROM (", _listed(wide, dates), ") found", _NEWEST_FIRST, window])
     return _in_full(dialect, Level.STUDY, columns, ids)
 
 
-def _among_newest(
-    dialect: Dialect, wide: WideKey, conditions: Sequence[Sql], newest: int, limit: int, offset: int
+def _listed(wide: WideKey, dates: Sequence[Sql]) -> Sql:
+    """Id and study_date of each study that a wide key fits, in no order."""
+    fitting = rows_of_key(wide, dates)
+    return fitting if wide.distinct else joined(["SELECT DISTINCT id, study_date FROM (", fitting, ") repeated"])
+
+
+def rows_of_key(wide: WideKey, dates: Sequence[Sql]) -> Sql:
+    """The same, some of them perhaps more than once: sooner to be counted, for counting ends where there are enough."""
+    return joined(_dated(wide.arms, dates), " UNION ALL ")
+
+
+def several_among_newest(
+    dialect: Dialect, keys: Sequence[WideKey], dates: Sequence[Sql], columns: str, newest: int, limit: int, offset: int
 ) -> Sql:
-    """Ids, in order. Nothing is looked at behind the last of them."""
-    looked_at = ", ".join(("id", "study_date", *wide.columns))
+    """Rows of `columns` of those of the newest studies that all keys fit, in order, and how many were met: one page more at most.
+    One of NULL where there is none."""
+    met = _among_newest(dialect, keys, dates, newest, offset + 2 * limit, 0)
+    return _page_of_met(met, columns, limit, offset)
+
+
+def page_of_several(
+    dialect: Dialect,
+    lead: WideKey,
+    others: Sequence[WideKey],
+    dates: Sequence[Sql],
+    columns: str,
+    limit: int,
+    offset: int,
+) -> Sql:
+    """The same of all studies that the leading key fits."""
+    led, filters = _listed(lead, dates), all_of(other.filter for other in others)
+    tables = joined(["(", led, ") studies"])
+    if any(other.columns for other in others):
+        join = "CROSS JOIN" if dialect == "sqlite" else "JOIN"
+        tables = joined(["(", led, f") led {join} studies ON studies.id = led.id"])
+    met = joined(["SELECT studies.id, studies.study_date FROM", tables, "WHERE", filters])
+    return _page_of_met(met, columns, limit, offset)
+
+
+def _page_of_met(met: Sql, columns: str, limit: int, offset: int) -> Sql:
+    ids = joined([f"SELECT id FROM met {_NEWEST_FIRST}", sql("LIMIT ? OFFSET ?", limit, offset)])
+    page = _beside(columns, "(SELECT count(*) FROM met)", ids)
+    return joined(["WITH met AS MATERIALIZED (", met, ")", page])
+
+
+def _among_newest(
+    dialect: Dialect, keys: Sequence[WideKey], conditions: Sequence[Sql], newest: int, limit: int, offset: int
+) -> Sql:
+    """Id and study_date, in order. Nothing is looked at behind the last of them."""
+    looked_at = ", ".join(dict.fromkeys(("id", "study_date", *(column for key in keys for column in key.columns))))
     walked = joined(
         [f"SELECT {looked_at} FROM studies WHERE", all_of(conditions), _NEWEST_FIRST, sql("LIMIT ?", newest)]
     )
     # SQLite would sort once more what comes in order: rows of a subquery with a limit are taken one by one.
     order = "" if dialect == "sqlite" else _NEWEST_FIRST
+    fits = all_of(key.filter for key in keys)
     window = sql("LIMIT ? OFFSET ?", limit, offset)
-    return joined(["SELECT id FROM (", walked, ") studies WHERE", wide.filter, order, window])
+    return joined(["SELECT id, study_date FROM (", walked, ") studies WHERE", fits, order, window])
 
 
 def page_of_newest(wide: WideKey, dates: Sequence[Sql], columns: str, newest: int, limit: int, offset: int) -> Sql:
@@ -197,10 +241,11 @@ def count(dialect: Dialect, level: Level, matching: Matching, most: int, *, behi
     return joined(["SELECT count(*) FROM (", *inner, ") counted"])
 
 
-def lengths(lists: Sequence[Sql], most: int) -> Sql:
-    """One row: how long each list is, counted up to `most`."""
+def lengths(lists: Sequence[Sql], most: Sequence[int]) -> Sql:
+    """One row: how long each list is, counted up to its `most`."""
     counted = [
-        sql(f"(SELECT count(*) FROM ({one.text} LIMIT ?) list_{n})", *one.values, most) for n, one in enumerate(lists)
+        sql(f"(SELECT count(*) FROM ({one.text} LIMIT ?) list_{n})", *one.values, end)
+        for n, (one, end) in enumerate(zip(lists, most, strict=True))
     ]
     return joined(["SELECT", joined(counted, ", ")])
 

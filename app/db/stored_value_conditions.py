@@ -49,7 +49,7 @@ class StoredValues:
         if path.vr == "PN" and self.fuzzy:
             return self._one_of(level, [_owners(level, stored, fits), *self._by_words(path, rule)])
         if (self.is_narrow or stored in self.broad) and isinstance(rule, SingleValue):
-            return _looked_up(level, stored, fits, self.dialect)
+            return looked_up(level, stored, fits, self.dialect)
         return self._one_of(level, [_owners(level, stored, fits)])
 
     def listed(self, path: AttributePath, rule: Rule) -> Sql | None:
@@ -118,7 +118,7 @@ def held_by_study(condition: Sql, dialect: Dialect) -> Sql:
     index = " INDEXED BY ix_attribute_values_level_owner_id" if dialect == "sqlite" else ""
     of_study = f"level = {LEVEL_NUMBER[Level.STUDY]} AND owner_id = studies.id"
     return joined(
-        [f"EXISTS (SELECT 1 FROM attribute_values{index} WHERE {of_study} AND", condition, _fence(dialect), ")"]
+        [f"EXISTS (SELECT 1 FROM attribute_values{index} WHERE {of_study} AND", condition, fence(dialect), ")"]
     )
 
 
@@ -150,11 +150,12 @@ def _owners(level: Level, stored: str, fits: Sql, columns: str = "owner_id") -> 
     return joined([sql(of_level, stored), fits])
 
 
-def _looked_up(level: Level, stored: str, fits: Sql, dialect: Dialect) -> Sql:
+def looked_up(level: Level, stored: str, fits: Sql, dialect: Dialect) -> Sql:
+    """That the owner at hand has a row that fits: a look-up along the index, which the study date is a part of."""
     owner = f"study_date = studies.study_date AND owner_id = {_OWNERS[level]}"
-    return joined(["EXISTS (", _owners(level, stored, fits), "AND", owner, _fence(dialect), ")"])
+    return joined(["EXISTS (", _owners(level, stored, fits), "AND", owner, fence(dialect), ")"])
 
 
-def _fence(dialect: Dialect) -> str:
+def fence(dialect: Dialect) -> str:
     """Keeps PostgreSQL from gathering all rows that fit before it looks at the first candidate."""
     return "OFFSET 0" if dialect == "postgresql" else ""

@@ -16,24 +16,47 @@ from math import isqrt
 
 from app.db.engine import Dialect
 from app.db.sql_text import Sql, all_of, joined, none_of, one_of, sql
-from app.db.stored_value_conditions import fuzzy_arms, fuzzy_filter, held_by_study
+from app.db.stored_value_conditions import fence, fuzzy_arms, fuzzy_filter, held_by_study, looked_up
 from app.db.tables import newest_studies
-from app.db.value_conditions import group_condition, name_condition, pattern_condition, stored_value_condition
+from app.db.value_conditions import (
+    group_condition,
+    name_condition,
+    pattern_condition,
+    stored_value_condition,
+    text_condition,
+)
 from app.dicom.attributes import LEVEL_NUMBER, stored_path
-from app.dicom.matching import AttributeMatch, AttributePath, Level, SingleValue, Wildcard
+from app.dicom.matching import AttributeMatch, AttributePath, Level, Rule, SingleValue, Wildcard
 from app.dicom.matching_values import fuzzy_words, name_keys
-from app.dicom.wildcards import WILDCARD_VRS, literal_prefix, prepare
+from app.dicom.wildcards import literal_prefix, prepare
 
+# Of studies: one column per component group.
+NAME_COLUMNS = {
+    "00100010": ("patient_name_alphabetic", "patient_name_ideographic", "patient_name_phonetic"),
+    "00080090": (
+        "referring_physician_name_alphabetic",
+        "referring_physician_name_ideographic",
+        "referring_physician_name_phonetic",
+    ),
+}
+# Of studies, with an index.
+PATTERN_COLUMNS = {"00080050": "accession_number", "00200010": "study_id", "00100020": "patient_id"}
 # To look at a study that is in another table than the index takes 2 to 17 us; to sort what an index gives, 0.15 each.
 _DEARER = 25
 
 
 @dataclass(frozen=True, slots=True)
 class WideKey:
-    """arms: of id and study_date, to be completed by conditions on study_date. distinct: no study is in two of them, or in one
-    twice. filter: the same of a row of studies that has these columns. scans: an arm goes through all values. is_by_index: the
-    index of the newest studies is all that the filter needs. counted: the arms without columns, where going along an index
-    twice, to count and to fetch, takes less time than keeping what is met; PostgreSQL would plan it for too long."""
+    """arms         selects of id and study_date, to be completed by conditions on study_date
+    distinct     no study is in two of them, or in one twice
+    filter       the same of a row of studies that has these `columns`
+    scans        an arm goes through all values
+    is_by_index  the index of the newest studies is all that the filter needs
+    is_dated     along the index of an arm the studies come by date
+    cost         of holding one study, whose id and date are known, against the filter: in microseconds, about
+    counted      the arms without columns, where going along an index twice, to count and to fetch, takes less time than keeping
+                 what is met; PostgreSQL would plan it for too long
+    """
 
     arms: tuple[Sql, ...]
     distinct: bool
@@ -41,12 +64,35 @@ class WideKey:
     columns: tuple[str, ...]
     scans: bool
     is_by_index: bool = False
+    is_dated: bool = False
+    cost: int = 5
     counted: tuple[Sql, ...] = ()
 
     def worth_walking(self, studies: int, wanted: int) -> int:
         """Of so many studies, how many of the newest are looked at for a page that ends with the match `wanted`: as many as take
         about as long as sorting what fits, if it is spread so thin that they do not fill the page."""
         return max(wanted, isqrt(studies * wanted // (1 if self.is_by_index else _DEARER)))
+
+
+def dates_as_key(dates: Sequence[Sql]) -> WideKey:
+    """Conditions on the study date: a key among several."""
+    fits = all_of(dates)
+    return WideKey(_arms([fits]), True, fits, (), False, is_by_index=True, is_dated=True, cost=1)
+
+
+def of_modalities(rule: Rule, dialect: Dialect) -> WideKey:
+    """Modalities in Study."""
+    arm = joined(
+        [
+            "SELECT study_id AS id, study_date FROM study_modalities WHERE",
+            text_condition("modality", rule, "CS", dialect),
+        ]
+    )
+    fits = text_condition("known.modality", rule, "CS", dialect)
+    of_study = "EXISTS (SELECT 1 FROM study_modalities known WHERE known.study_id = studies.id AND"
+    is_one = isinstance(rule, SingleValue)
+    scans = isinstance(rule, Wildcard) and not literal_prefix(prepare(rule.pattern))
+    return WideKey((arm,), is_one, joined([of_study, fits, fence(dialect), ")"]), (), scans, is_dated=is_one, cost=1)
 
 
 def of_column(column: str, rule: Wildcard, dialect: Dialect) -> WideKey:
@@ -64,29 +110,34 @@ def of_name(
     """A person name that has columns; None where it names its groups one by one."""
     keys = name_keys(rule)
     words = fuzzy_words(rule) if fuzzy else ()
-    if len(keys) != 1 or not keys[0] or (isinstance(rule, SingleValue) and not words):
+    if len(keys) != 1 or not keys[0]:
         return None
     fits = [all_of(one) for one in _disjoint([group_condition(column, keys[0], dialect) for column in columns])]
     walked = name_condition([_walked(column, dialect) for column in columns], rule, dialect)
     scans = not all(map(literal_prefix, keys[0]))
     if not words:
         counted = _counted(fits, dialect, scans=scans)
-        return WideKey(_arms(fits), True, walked, tuple(columns), scans, _is_in_index(columns), counted)
+        return WideKey(_arms(fits), True, walked, tuple(columns), scans, _is_in_index(columns), counted=counted)
     arms = (*_arms(fits), *fuzzy_arms(path, words, dialect))
-    return WideKey(arms, False, one_of([walked, fuzzy_filter(path, words, dialect)]), tuple(columns), scans)
+    return WideKey(arms, False, one_of([walked, fuzzy_filter(path, words, dialect)]), tuple(columns), scans, cost=10)
 
 
-def of_stored_value(match: AttributeMatch, rule: Wildcard, dialect: Dialect) -> WideKey | None:
-    """A pattern of a study's attribute that is kept in attribute_values."""
-    path = match.path
-    if path.vr == "PN" or path.vr not in WILDCARD_VRS:
+def of_stored_value(match: AttributeMatch, dialect: Dialect) -> WideKey | None:
+    """A study's attribute that is kept in attribute_values; None of person names, whose groups lie there one by one."""
+    path, rule = match.path, match.rule
+    if path.vr == "PN":
         return None
     stored = stored_path(path)
     fits = stored_value_condition("value", rule, path.vr, dialect)
     of_level = f"SELECT owner_id AS id, study_date FROM attribute_values WHERE level = {LEVEL_NUMBER[Level.STUDY]}"
     arm = joined([sql(f"{of_level} AND path = ? AND", stored), fits])
+    if isinstance(rule, SingleValue):
+        # A time may stand in several rows of a study.
+        held = looked_up(Level.STUDY, stored, fits, dialect)
+        return WideKey((arm,), path.vr != "TM", held, (), False, is_dated=True, cost=3)
     held = held_by_study(all_of([sql("path = ?", stored), fits]), dialect)
-    return WideKey((arm,), False, held, (), not literal_prefix(prepare(rule.pattern)))
+    scans = isinstance(rule, Wildcard) and not literal_prefix(prepare(rule.pattern))
+    return WideKey((arm,), False, held, (), scans)
 
 
 def _is_in_index(columns: Sequence[str]) -> bool:

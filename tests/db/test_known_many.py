@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from app.db import known_many
 from app.db import search as search_module
 from app.db.deletion import delete
 from app.db.engine import Database
 from app.db.known_many import MOST, SECONDS, KnownMany
-from app.db.search import SearchPage, search
+from app.db.search import search
+from app.db.search_page import SearchPage
 from app.dicom.attributes import standard_path
 from app.dicom.instance import InstanceRecord
 from app.dicom.matching import AttributeMatch, Level, Rule, SearchQuery
@@ -114,7 +116,7 @@ async def test_what_another_process_deleted_is_seen_where_the_page_ends(db: Data
 async def test_in_an_archive_of_many_studies_less_is_counted(
     db: Database, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Rule]
 ) -> None:
-    monkeypatch.setattr(search_module, "_FEW_STUDIES", _STUDIES - 2)
+    monkeypatch.setattr(known_many, "FEW_STUDIES", _STUDIES - 2)
     monkeypatch.setattr(search_module, "_COUNT_CAP_OF_MANY", 10)
     await _fill(db)
     await search(db, _query({}))  # which meets the newest studies
@@ -126,7 +128,7 @@ async def test_in_an_archive_of_many_studies_less_is_counted(
 
 
 async def test_what_is_in_one_study_is_counted_in_any_archive(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_module, "_FEW_STUDIES", 0)
+    monkeypatch.setattr(known_many, "FEW_STUDIES", 0)
     monkeypatch.setattr(search_module, "_COUNT_CAP_OF_MANY", 10)
     await store(db, [instance("1", "1.1", f"1.1.{number}") for number in range(_STUDIES)])
     for _ in range(2):

@@ -2,13 +2,17 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from app.db import known_many, wide_search
+from app.db import search as search_module
 from app.db.engine import Database
+from app.db.matching_sql import several_of
 from app.db.search import search
+from app.db.wide_keys import WideKey
 from app.dicom.attributes import standard_path
 from app.dicom.date_times import normalise_date
 from app.dicom.matching import (
@@ -276,3 +280,37 @@ async def test_sql_finds_what_the_rules_say(db: Database, seed: int) -> None:
         assert page.total_known == len(found)
         hits += bool(found)
     assert hits > 30
+
+
+def _query_of_studies(chance: random.Random) -> SearchQuery:
+    chosen = {keyword: rule(chance) for keyword, rule in chance.sample(_KEYS[Level.STUDY], chance.randrange(1, 4))}
+    matches = tuple(AttributeMatch(standard_path(path), rule) for path, rule in chosen.items())
+    return SearchQuery(Level.STUDY, matches=matches, fuzzy=chance.random() < 0.3, limit=chance.choice([1, 2, 5]))
+
+
+@pytest.mark.parametrize("seed", range(10, 14))
+async def test_ways_of_large_archives_find_the_same(db: Database, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Page by page, each found as it would be where there are very many studies, or where keys fit very many."""
+    monkeypatch.setattr(known_many, "FEW_STUDIES", 0)
+    chance = random.Random(seed)
+    rows = await _archive(db, chance)
+    hits = 0
+    for number in range(150):
+        query = _query_of_studies(chance)
+        while number % 2 and several_of(query, db.dialect) is None:
+            query = _query_of_studies(chance)
+        expected = _expected(rows, query)
+        db.known_many.meet_study(1)
+        for offset in range(0, len(expected) + 1, query.limit or 1):
+            monkeypatch.setattr(wide_search, "_SOON", chance.choice([0, 4, 1000]))
+            monkeypatch.setattr(search_module, "_COUNT_CAP_OF_MANY", chance.choice([0, 1, 1000]))
+            newest = chance.choice([0, 1, 4, 100])
+            monkeypatch.setattr(WideKey, "worth_walking", lambda _key, _studies, _wanted, number=newest: number)
+            page = await search(db, replace(query, offset=offset))
+            found = [result.dataset[_UIDS[Level.STUDY]]["Value"][0] for result in page.results]
+            behind = expected[offset:]
+            assert found == behind[: query.limit], (query, offset)
+            assert page.remaining <= len(behind) - len(found)
+            assert not page.remaining_is_exact or page.remaining == len(behind) - len(found)
+            hits += bool(found)
+    assert hits > 20

@@ -8,7 +8,8 @@ import app.db.search as module
 from app.db.candidate_filter import filter_candidates
 from app.db.deletion import delete
 from app.db.engine import Database
-from app.db.search import SearchPage, search
+from app.db.search import search
+from app.db.search_page import SearchPage
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, Level, SearchQuery, SingleValue, Wildcard
 from app.dicom.references import StudyRef

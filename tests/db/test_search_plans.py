@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.db import search as search_module
+from app.db import wide_search
 from app.db.engine import Database
 from app.db.matching_sql import Matching, matching_of
 from app.db.search import search
@@ -126,7 +127,8 @@ def plan_of(db: Database, monkeypatch: pytest.MonkeyPatch) -> Plan:
             sent.append(statement)
             return await rows_of(db, statement, **how)
 
-        monkeypatch.setattr(search_module, "rows_of", noted)
+        for module in (search_module, wide_search):
+            monkeypatch.setattr(module, "rows_of", noted)
         await search(db, query)
         page = next(one for one in sent if not one.text.startswith(_LENGTHS))
         return await _explained(db, page.text, page.values, *forbidden)
@@ -226,7 +228,7 @@ async def test_keys_that_fit_few_are_found_along_their_index_alone(
     async def no(_db: Database) -> bool:
         return False
 
-    monkeypatch.setattr(search_module, "_has_many_studies", no)
+    monkeypatch.setattr(wide_search, "_has_many_studies", no)
     for keyword, rule in (("PatientName", like("doe*")), ("PatientName", like("*doe*")), ("PatientID", like("P*"))):
         plan = await plan_of(SearchQuery(Level.STUDY, matches=(AttributeMatch(standard_path(keyword), rule),)))
         index = "ix_studies_patient_id" if keyword == "PatientID" else "ix_studies_patient_name_alphabetic"
@@ -245,7 +247,7 @@ async def test_parts_of_texts_are_looked_for_among_the_newest_studies_first(
     async def yes(_db: Database) -> bool:
         return True
 
-    monkeypatch.setattr(search_module, "_has_many_studies", yes)
+    monkeypatch.setattr(wide_search, "_has_many_studies", yes)
     keys = [(keyword, like("*doe*")), *dates]
     matches = tuple(AttributeMatch(standard_path(path), rule) for path, rule in keys)
     plan = await plan_of(SearchQuery(Level.STUDY, matches=matches, limit=10), "enable_sort", "enable_bitmapscan")

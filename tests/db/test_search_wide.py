@@ -5,16 +5,18 @@ from typing import Any
 
 import pytest
 
+from app.db import known_many, wide_search
 from app.db import search as search_module
 from app.db.engine import Database
-from app.db.matching_sql import matching_of
-from app.db.search import SearchPage, search
+from app.db.matching_sql import matching_of, several_of
+from app.db.search import search
+from app.db.search_page import SearchPage
 from app.db.wide_keys import WideKey
 from app.dicom.attributes import standard_path
 from app.dicom.matching import AttributeMatch, Level, Rule, SearchQuery
 from tests.support.archive import instance, store
 from tests.support.databases import StatementCounter
-from tests.support.matching_cases import between, is_value, like
+from tests.support.matching_cases import any_of, between, empty, is_value, like
 
 _NAMES = (
     "Meyer^Hans",
@@ -109,7 +111,7 @@ async def test_all_ways_find_the_same(
     )
     for newest, (limit, offset) in itertools.product((0, 7, 39, 40, 41), windows):
         _walk(monkeypatch, newest)
-        monkeypatch.setattr(search_module, "_FEW_STUDIES", 0)
+        monkeypatch.setattr(known_many, "FEW_STUDIES", 0)
         db.known_many.forget()
         page = await search(db, _query(keys, fuzzy=fuzzy, limit=limit, offset=max(0, offset)))
         behind = everything[max(0, offset) :]
@@ -136,6 +138,66 @@ async def test_pages_of_what_is_known_to_fit_many(
     for offset in (0, 2, 4):
         page = await search(db, _query(keys, limit=2, offset=offset), count_cap=5)
         assert (_uids(page), page.remaining) == (everything[offset : offset + 2], 5)
+
+
+_SEVERAL: list[tuple[dict[str, Rule], bool]] = [
+    ({"PatientName": like("mey*"), "ModalitiesInStudy": is_value("CT")}, False),
+    ({"PatientName": like("*ey*"), "ModalitiesInStudy": any_of("CT", "MR"), "PatientSex": is_value("F")}, False),
+    ({"PatientName": is_value("meyer"), "PatientSex": is_value("M")}, False),
+    ({"PatientName": is_value("hans meyer"), "StudyDate": between("20240102", None)}, True),
+    ({"PatientName": like("m*"), "PatientID": like("P1*"), "StudyDate": between("20240102", "20240104")}, False),
+    ({"PatientID": like("P1*"), "StudyDate": is_value("20240103")}, False),
+    ({"StudyDescription": like("He*"), "PatientSex": is_value("F"), "ModalitiesInStudy": like("M*")}, False),
+    ({"StudyDescription": any_of("Head", "Heart"), "OtherPatientIDs": like("x*")}, False),
+    ({"OtherPatientIDs": is_value("y"), "AccessionNumber": like("*1*"), "StudyDate": between(None, "20240103")}, False),
+    ({"PatientSex": is_value("F"), "ModalitiesInStudy": is_value("XA")}, False),
+]
+
+
+@pytest.mark.parametrize(("keys", "fuzzy"), _SEVERAL, ids=str)
+async def test_several_keys(db: Database, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Rule], fuzzy: bool) -> None:
+    """What is found among few studies, by one statement for all keys, is found in every way that there is among many."""
+    await _fill(db)
+    everything = _uids(await search(db, _query(keys, fuzzy=fuzzy)))
+    assert 0 < len(everything) < 40 or "XA" in str(keys)
+    monkeypatch.setattr(known_many, "FEW_STUDIES", 0)
+    assert db.known_many.are_many_studies or not everything
+    db.known_many.meet_study(1)
+    windows = ((1, 0), (3, 2), (2, max(0, len(everything) - 1)), (2, len(everything)), (0, 0), (50, 1))
+    for soon, newest, (limit, offset) in itertools.product((0, 50, 10_000), (0, 2, 100), windows):
+        monkeypatch.setattr(wide_search, "_SOON", soon)
+        _walk(monkeypatch, newest)
+        page = await search(db, _query(keys, fuzzy=fuzzy, limit=limit, offset=offset))
+        behind = everything[offset:]
+        assert _uids(page) == behind[:limit], (soon, newest, limit, offset)
+        if page.remaining_is_exact:
+            assert page.remaining == len(behind[limit:]), (soon, newest, limit, offset)
+            assert page.total_known in (len(everything), None)
+        else:
+            assert 0 < page.remaining <= len(behind[limit:]), (soon, newest, limit, offset)
+            assert page.total_known is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "few"),
+    [
+        ({"PatientName": like("mey*")}, False),
+        ({"PatientName": like("mey*"), "StudyDate": between("20240102", None)}, True),
+        ({"PatientName": is_value("meyer"), "StudyDate": between("20240102", None)}, False),
+        ({"PatientName": like("mey*"), "PatientID": is_value("P1")}, False),
+        ({"PatientName": like("mey*"), "StudyTime": between("10", None)}, False),
+        ({"PatientName": like("mey*"), "PatientComments": is_value("x")}, False),
+        ({"PatientSex": is_value("F"), "StudyDescription": empty()}, False),
+        ({"PatientSex": is_value("F"), "StudyDescription": is_value("Head")}, True),
+        ({"ModalitiesInStudy": is_value("CT"), "StudyDate": between("20240102", None)}, False),
+    ],
+    ids=str,
+)
+async def test_which_keys_are_several(db: Database, keys: dict[str, Rule], few: bool) -> None:
+    assert (several_of(_query(keys), db.dialect) is not None) == few
+    for level in (Level.SERIES, Level.INSTANCE):
+        assert several_of(_query(keys, level), db.dialect) is None
+    assert several_of(_query(keys, timezone="+0100"), db.dialect) is None
 
 
 async def test_more_is_walked_where_there_is_more_and_where_it_is_cheap(db: Database) -> None:
