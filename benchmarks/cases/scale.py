@@ -1,14 +1,14 @@
 """The searches again in an archive of up to a million studies, three million series and ten million instances."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from benchmarks.archive_rows import Rows, fill
 from benchmarks.archive_values import StudyValues
 from benchmarks.cases.case import Case
-from benchmarks.cases.search import PAGE, Question, check_of, questions, spread
+from benchmarks.cases.search import PAGE, Matches, Question, check_of, questions, spread
 from benchmarks.lab import Lab, first_answer, loaded_work
 from benchmarks.load import Answer, Probe, get_one_by_one
 from benchmarks.measurement import Measurement, measured, observe
@@ -77,6 +77,7 @@ def _probes(base: str, rows: Rows) -> dict[str, Probe]:
             Question(one.query.replace(f"limit={PAGE}", "limit=10"), one.matches, page=10) for one in asked[kind]
         ]
     asked["offset-half"] = [Question(f"limit={PAGE}&offset={count // 2}", asked["first-page"][0].matches, count // 2)]
+    asked |= _of_several_keys(asked, count)
     asked["fuzzy-word"] = [_fuzzily(one) for one in asked["name-prefix"]]
     asked["fuzzy-name"] = [_fuzzy_name(StudyValues(number)) for number in spread(count)]
     probes = {
@@ -93,6 +94,48 @@ def _probes(base: str, rows: Rows) -> dict[str, Probe]:
         _counting(rows.instances_of_series),
     )
     return probes
+
+
+def _of_several_keys(asked: dict[str, list[Question]], count: int) -> dict[str, list[Question]]:
+    """What work lists ask: each key alone fits a hundredth of the archive, a fifth, or half."""
+    names = sorted({StudyValues(number).surname for number in spread(count)})
+    limit = f"limit={PAGE}"
+    return {
+        "surname": [Question(f"PatientName={name}*&{limit}", partial(_has, name, "")) for name in names],
+        "surname-modality": [
+            Question(f"PatientName={name}*&ModalitiesInStudy=CT&{limit}", partial(_has, name, "CT")) for name in names
+        ],
+        "infix-modality": [
+            Question(
+                one.query.replace("&", "&ModalitiesInStudy=MR&", 1),
+                partial(_all_of, (one.matches, partial(_has, "", "MR"))),
+            )
+            for one in asked["name-infix"]
+        ],
+        "description-modality": [
+            Question(f"StudyDescription=CT*&ModalitiesInStudy={one}&{limit}", partial(_has, "", one))
+            for one in ("CT", "MR", "US", "MG")
+        ],
+        "description-week": [
+            Question(f"StudyDescription=*ABDO*&{one.query}", one.matches) for one in asked["date-range"]
+        ],
+        "identifier": [
+            Question(f"PatientID={prefix}*&{limit}", partial(_is_identified, prefix))
+            for prefix in sorted({StudyValues(number).patient_id[:-3] for number in spread(count)})
+        ],
+    }
+
+
+def _has(surname: str, modality: str, study: StudyValues) -> bool:
+    return study.surname.startswith(surname) and modality in ("", study.modality)
+
+
+def _is_identified(prefix: str, study: StudyValues) -> bool:
+    return study.patient_id.startswith(prefix)
+
+
+def _all_of(matches: Sequence[Matches], study: StudyValues) -> bool:
+    return all(one(study) for one in matches)
 
 
 def _fuzzily(question: Question) -> Question:
