@@ -1,5 +1,6 @@
 """`gantry serve`: the HTTP server, after a look at everything that would keep it from starting."""
 
+import logging
 import os
 import resource
 import signal
@@ -38,7 +39,7 @@ GANTRY_DATABASE_URL=postgresql://gantry@db/gantry GANTRY_BLOB_URL=s3://images ga
 
 
 class _Server(uvicorn.Server):
-    """Says where it is as soon as it answers."""
+    """Says where it is as soon as it answers; and nothing of what is cut off when it is told twice to end."""
 
     announcement = ""
 
@@ -46,6 +47,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             _announce(self.announcement)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self.force_exit:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 
 def serve_command(

@@ -281,7 +281,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         assert len(workers) == 2
         boundary, body = build_multipart([make_instance(study="1.2.3")])
         with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(_upload_head(boundary, len(body)) + body[:100])
+            connection.sendall(upload_head(boundary, len(body)) + body[:100])
             time.sleep(0.5)
             process.kill()
             process.wait(30)
@@ -332,7 +332,7 @@ def test_the_folder_of_the_metrics_ends_with_the_server(tmp_path: Path, short_fo
     assert list(short_folder.glob("gantry-metrics-*")) == []
 
 
-def _upload_head(boundary: str, length: int) -> bytes:
+def upload_head(boundary: str, length: int) -> bytes:
     return (
         f"POST /dicomweb/studies HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n"
         f'Content-Type: multipart/related; type="application/dicom"; boundary={boundary}\r\n\r\n'
@@ -381,41 +381,3 @@ def test_several_workers_and_a_database_that_does_not_answer(tmp_path: Path) -> 
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("gantry: the database cannot be reached (database postgresql://gantry:***@")
     assert result.stdout == ""
-
-
-@contextmanager
-def inheriting(sign: signal.Signals, action: signal.Handlers) -> Iterator[None]:
-    """What is started meanwhile begins with this action; the tests themselves may run under nohup."""
-    before = signal.signal(sign, action)
-    try:
-        yield
-    finally:
-        signal.signal(sign, before)
-
-
-def test_nohup_is_respected(tmp_path: Path) -> None:
-    with inheriting(signal.SIGHUP, signal.SIG_IGN), serving(tmp_path, port=0) as (process, said):
-        get_when_ready(f"{root_of(said)}/studies")
-        process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
-        assert process.poll() is None
-        assert get_when_ready(f"{root_of(said)}/studies").status_code in (200, 204)
-
-
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
-def test_uploads_under_way_are_finished_before_it_ends(tmp_path: Path, sign: signal.Signals) -> None:
-    """Also when the terminal is closed that it was started in."""
-    with inheriting(signal.SIGHUP, signal.SIG_DFL), serving(tmp_path, port=0) as (process, said):
-        address = root_of(said).split("/")[2].split(":")
-        get_when_ready(f"{root_of(said)}/studies")
-        boundary, body = build_multipart([make_instance(study="1.2.3")])
-        with socket.create_connection((address[0], int(address[1]))) as connection:
-            connection.sendall(_upload_head(boundary, len(body)) + body[:100])
-            time.sleep(0.5)
-            process.send_signal(sign)
-            time.sleep(0.5)
-            assert process.poll() is None
-            connection.sendall(body[100:])
-            answer = connection.makefile("rb").read()
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert process.wait(30) == 0
