@@ -135,7 +135,7 @@ def page_of_several(
     offset: int,
 ) -> Sql:
     """The same of all studies that the leading key fits."""
-    led, filters = _listed(lead, dates), all_of(other.filter for other in others)
+    led, filters = _listed(lead, dates), _filter(others)
     tables = joined(["(", led, ") studies"])
     if any(other.columns for other in others):
         join = "CROSS JOIN" if dialect == "sqlite" else "JOIN"
@@ -150,6 +150,11 @@ def _page_of_met(met: Sql, columns: str, limit: int, offset: int) -> Sql:
     return joined(["WITH met AS MATERIALIZED (", met, ")", page])
 
 
+def _filter(keys: Sequence[WideKey]) -> Sql:
+    """Of all keys. What is cheap comes first: where it does not hold, SQLite looks no further."""
+    return all_of(key.filter for key in sorted(keys, key=lambda key: key.cost))
+
+
 def _among_newest(
     dialect: Dialect, keys: Sequence[WideKey], conditions: Sequence[Sql], newest: int, limit: int, offset: int
 ) -> Sql:
@@ -160,7 +165,7 @@ def _among_newest(
     )
     # SQLite would sort once more what comes in order: rows of a subquery with a limit are taken one by one.
     order = "" if dialect == "sqlite" else _NEWEST_FIRST
-    fits = all_of(key.filter for key in keys)
+    fits = _filter(keys)
     window = sql("LIMIT ? OFFSET ?", limit, offset)
     return joined(["SELECT id, study_date FROM (", walked, ") studies WHERE", fits, order, window])
 

@@ -53,6 +53,7 @@ class WideKey:
     scans        an arm goes through all values
     is_by_index  the index of the newest studies is all that the filter needs
     is_dated     along the index of an arm the studies come by date
+    is_whole     how many it fits is known when all of them are found, and not sooner
     cost         of holding one study, whose id and date are known, against the filter: in microseconds, about
     counted      the arms without columns, where going along an index twice, to count and to fetch, takes less time than keeping
                  what is met; PostgreSQL would plan it for too long
@@ -65,6 +66,7 @@ class WideKey:
     scans: bool
     is_by_index: bool = False
     is_dated: bool = False
+    is_whole: bool = False
     cost: int = 5
     counted: tuple[Sql, ...] = ()
 
@@ -119,7 +121,8 @@ def of_name(
         counted = _counted(fits, dialect, scans=scans)
         return WideKey(_arms(fits), True, walked, tuple(columns), scans, _is_in_index(columns), counted=counted)
     arms = (*_arms(fits), *fuzzy_arms(path, words, dialect))
-    return WideKey(arms, False, one_of([walked, fuzzy_filter(path, words, dialect)]), tuple(columns), scans, cost=10)
+    fuzzily = one_of([walked, fuzzy_filter(path, words, dialect)])
+    return WideKey(arms, False, fuzzily, tuple(columns), scans, is_whole=len(words) > 1, cost=20)
 
 
 def of_stored_value(match: AttributeMatch, dialect: Dialect) -> WideKey | None:

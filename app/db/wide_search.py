@@ -94,6 +94,8 @@ async def search_several(
     keys, dates, wanted = several.keys, several.dates, offset + limit
     by_dates = dates_as_key(dates) if dates else None
     lead = await _shortest(db, keys, by_dates, dates)
+    if lead is None:
+        lead = next((key for key in keys if key.is_whole), None)  # several words: few have them all
     if lead is by_dates and limit:
         # The newest first, of all or of those dates: nothing is looked at behind a page, and one more to know that there is more.
         newest = _newest(db, keys, wanted) if lead is None else _SOON
@@ -118,7 +120,7 @@ async def _shortest(
 ) -> WideKey | None:
     """That of the keys, or the dates, of which what it fits is the soonest held against the others; None where that takes long for
     each, or where only reading all values could tell."""
-    known = [key for key in (*keys, by_dates) if key is not None and not key.scans]
+    known = [key for key in (*keys, by_dates) if key is not None and not (key.scans or key.is_whole)]
     if not known:
         return None
     costs = [max(1, sum(other.cost for other in keys if other is not key)) for key in known]
@@ -134,7 +136,8 @@ def _newest(db: Database, keys: Sequence[WideKey], wanted: int) -> int:
     # Filters that need columns come before those that need look-ups: the dearest column says what a step costs.
     is_by_index = all(key.is_by_index or not key.columns for key in keys)
     worth = [key.worth_walking(db.known_many.newest_study, wanted) for key in keys]
-    return _BREADTH * (max(worth) if is_by_index else min(worth))
+    step = 1 if is_by_index else max(key.cost for key in keys) / 5
+    return max(wanted, int(_BREADTH / step * (max(worth) if is_by_index else min(worth))))
 
 
 async def _has_many_studies(db: Database) -> bool:
