@@ -121,10 +121,12 @@ class Matching:
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """keys: of studies, to be joined by AND. dates: conditions on study_date."""
+    """keys: of studies, to be joined by AND. dates: conditions on study_date. of_series: conditions on series; each study that the
+    keys fit has one that they fit."""
 
     keys: Sequence[WideKey]
     dates: Sequence[Sql]
+    of_series: Sequence[Sql] = ()
 
 
 def matching_of(
@@ -166,28 +168,35 @@ def matching_of(
 
 
 def several_of(query: SearchQuery, dialect: Dialect, searchable: Sequence[AttributePath] = ()) -> Several | None:
-    """The same of a search for studies by two or more keys, none of which is known to fit few, and by nothing else but their
-    dates; or by a pattern and dates. None of any other. Raises InvalidQuery."""
-    if query.level is not Level.STUDY or query.timezone is not None or len(query.matches) < 2:
+    """The same of a search by two or more keys of studies, none of which is known to fit few, and by nothing else but their dates;
+    or by a pattern and dates; or, of series and instances, by one such key. None of any other. Raises InvalidQuery."""
+    if query.timezone is not None or query.study_instance_uid is not None or not query.matches:
         return None
-    keys = _keys_of(query)
+    keys, is_below = _keys_of(query), query.level is not Level.STUDY
     others = [match for match in keys if not _is_date(match)]
-    if len(others) < 2 and not (others and (isinstance(others[0].rule, Wildcard) or query.fuzzy)):
+    if len(others) < 2 and not (others and (is_below or isinstance(others[0].rule, Wildcard) or query.fuzzy)):
         return None
     indexed = _indexed(tuple(searchable))
-    found = [_key_among_several(match, indexed, dialect, fuzzy=query.fuzzy) for match in others]
-    known = tuple(key for key in found if key is not None)
+    found: list[WideKey] = []
+    of_series = []
+    for match in others:
+        is_modality = is_below and match.path.tags == MODALITY
+        if (key := _key_among_several(match, indexed, dialect, fuzzy=query.fuzzy, is_modality=is_modality)) is None:
+            return None
+        found.append(key)
+        if is_modality:
+            of_series.append(text_condition("series.modality", match.rule, "CS", dialect))
     dates = _dates_in(keys)
-    return Several(known, dates) if len(known) == len(found) and len(known) + len(dates) > 1 else None
+    return Several(found, dates, of_series) if is_below or len(found) + len(dates) > 1 else None
 
 
 def _key_among_several(
-    match: AttributeMatch, indexed: frozenset[str], dialect: Dialect, *, fuzzy: bool
+    match: AttributeMatch, indexed: frozenset[str], dialect: Dialect, *, fuzzy: bool, is_modality: bool
 ) -> WideKey | None:
     rule = match.rule
     if len(match.path.tags) > 1 or not isinstance(rule, SingleValue | Wildcard | AnyOfValues | Range):
         return None
-    if match.path.tags == MODALITIES_IN_STUDY:
+    if is_modality or match.path.tags == MODALITIES_IN_STUDY:
         return wide_keys.of_modalities(rule, dialect)
     return _wide_key(match, indexed, dialect, fuzzy=fuzzy)
 

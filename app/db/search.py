@@ -19,6 +19,8 @@ from app.dicom.search_result import SearchResult
 _MAX_OFFSET = 2**62
 # So far into its matches a wide key is counted to its end.
 _MAX_WIDE = 50_000
+# The same where it is a key of studies, of which series or instances are wanted: all the studies before are looked at.
+_MAX_BELOW = 5_000
 # What lies behind the page is counted up to here: sorting twice as much would take as long as all the rest.
 _WIDE_COUNT_CAP = 5_000
 # The same where there are more than a few studies (ids tell, about): counting on would take longer than the page.
@@ -49,7 +51,7 @@ async def search(
     offset = min(query.offset, _MAX_OFFSET)
     if db.known_many.are_many_studies and offset <= _MAX_WIDE:
         several = several_of(query, db.dialect, db.indexed)
-        if several is not None:
+        if several is not None and (query.level is Level.STUDY or 0 < limit <= offset + limit <= _MAX_BELOW):
             return await search_several(db, query, several, limit, offset, min(count_cap, _COUNT_CAP_OF_MANY))
     matching = matching_of(query, db.dialect, db.indexed)
     if matching.lists:

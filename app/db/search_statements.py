@@ -144,6 +144,29 @@ def page_of_several(
     return _page_of_met(met, columns, limit, offset)
 
 
+def numbers_below(dialect: Dialect, level: Level, studies: Sequence[int], of_series: Sequence[Sql]) -> Sql:
+    """Of each of the studies its id, and how many series that fit it has, or instances of them."""
+    number = "count(*)" if level is Level.SERIES else "CAST(sum(series.number_of_instances) AS bigint)"
+    fits = all_of([is_any(dialect, "series.study_id", studies), *of_series])
+    return joined([f"SELECT series.study_id, {number} FROM series WHERE", fits, "GROUP BY series.study_id"])
+
+
+def page_below(
+    dialect: Dialect,
+    level: Level,
+    studies: Sequence[int],
+    of_series: Sequence[Sql],
+    columns: str,
+    limit: int,
+    offset: int,
+) -> Sql:
+    """Rows of `columns` of the series of the studies that fit, or of instances of them, in order."""
+    fits = all_of([is_any(dialect, "studies.id", studies), *of_series])
+    tables = _tables(dialect, level, Matching())
+    ids = joined([f"SELECT {_TABLE[level]}.id FROM {tables} WHERE", fits, _order(level)])
+    return _in_full(dialect, level, columns, joined([ids, sql("LIMIT ? OFFSET ?", limit, offset)]))
+
+
 def _page_of_met(met: Sql, columns: str, limit: int, offset: int) -> Sql:
     ids = joined([f"SELECT id FROM met {_NEWEST_FIRST}", sql("LIMIT ? OFFSET ?", limit, offset)])
     page = _beside(columns, "(SELECT count(*) FROM met)", ids)

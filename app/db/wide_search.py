@@ -5,10 +5,11 @@ the page everything is sorted after all.
 
 Several keys, or a pattern and dates: how many studies each of them fits is asked first, up to a few thousand. If one fits fewer,
 those are held against the others; else the newest studies are held against all keys, and in the end what one key fits against
-the others.
+the others. Series and instances are those of the studies that are found so.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.db import search_statements as statements
 from app.db.engine import Database
@@ -18,7 +19,7 @@ from app.db.search_reader import Row, rows_of
 from app.db.search_rows import RowReader
 from app.db.sql_text import Sql
 from app.db.wide_keys import WideKey, dates_as_key
-from app.dicom.matching import SearchQuery
+from app.dicom.matching import Level, SearchQuery
 
 # For so long what one of several keys fits may be held against the others without further thought: in microseconds, about.
 _SOON = 20_000
@@ -91,6 +92,46 @@ async def search_several(
 ) -> SearchPage:
     """By several keys. The same. Raises DatabaseUnavailable."""
     reader = reader_of(query, db.dialect)
+    if query.level is not Level.STUDY:
+        return await _search_below(db, query.level, several, reader, limit, offset, count_cap)
+    met = await _studies_met(db, several, reader.columns, limit, offset)
+    return await page_of_found(db, reader, met.rows, met.number, met.is_whole, offset, count_cap)
+
+
+async def _search_below(
+    db: Database, level: Level, several: Several, reader: RowReader, limit: int, offset: int, count_cap: int
+) -> SearchPage:
+    """For series or instances. Each study that fits has one at least, and they come as their studies do."""
+    met = await _studies_met(db, several, "studies.study_date, studies.id", offset + limit + 1, 0)
+    ids = [row[1] for row in studies_in(met.rows)]
+    numbers: dict[int, int] = dict(
+        await rows_of(db, statements.numbers_below(db.dialect, level, ids, several.of_series))
+    )
+    chosen, total, skipped = [], 0, 0
+    for study in ids:
+        number = numbers.get(study, 0)
+        if total + number <= offset:
+            skipped += number
+        elif total < offset + limit:
+            chosen.append(study)
+        total += number
+    rows = await rows_of(
+        db,
+        statements.page_below(db.dialect, level, chosen, several.of_series, reader.columns, limit, offset - skipped),
+    )
+    return await page_of_found(db, reader, rows, total, met.is_whole and met.number <= len(ids), offset, count_cap)
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """rows: of a page, perhaps one of no study. number: studies that were met, all that fit if `is_whole`."""
+
+    rows: Sequence[Row]
+    number: int
+    is_whole: bool
+
+
+async def _studies_met(db: Database, several: Several, columns: str, limit: int, offset: int) -> _Met:
     keys, dates, wanted = several.keys, several.dates, offset + limit
     by_dates = dates_as_key(dates) if dates else None
     lead = await _shortest(db, keys, by_dates, dates)
@@ -99,20 +140,20 @@ async def search_several(
     if lead is by_dates and limit:
         # The newest first, of all or of those dates: nothing is looked at behind a page, and one more to know that there is more.
         newest = _newest(db, keys, wanted) if lead is None else _SOON
-        statement = statements.several_among_newest(db.dialect, keys, dates, reader.columns, newest, limit, offset)
+        statement = statements.several_among_newest(db.dialect, keys, dates, columns, newest, limit, offset)
         rows = await rows_of(db, statement)
         found = rows[0][-1]
         is_whole = lead is not None and found < wanted + limit
         if is_whole or found > wanted:
-            return await page_of_found(db, reader, rows, found, is_whole, offset, count_cap)
+            return _Met(rows, found, is_whole)
     if lead is None:
         # What would take long to be held against is fetched; rather what is in studies, which would have to be looked up, and
         # what nobody has counted: the others fit very many.
         lead = max(keys, key=lambda key: (key.cost, bool(key.columns), key.scans))
     others = [key for key in keys if key is not lead]
-    statement = statements.page_of_several(db.dialect, lead, others, dates, reader.columns, limit, offset)
+    statement = statements.page_of_several(db.dialect, lead, others, dates, columns, limit, offset)
     rows = await rows_of(db, statement)
-    return await page_of_found(db, reader, rows, rows[0][-1], True, offset, count_cap)
+    return _Met(rows, rows[0][-1], True)
 
 
 async def _shortest(

@@ -283,9 +283,12 @@ async def test_sql_finds_what_the_rules_say(db: Database, seed: int) -> None:
 
 
 def _query_of_studies(chance: random.Random) -> SearchQuery:
-    chosen = {keyword: rule(chance) for keyword, rule in chance.sample(_KEYS[Level.STUDY], chance.randrange(1, 4))}
+    """By keys of studies, and of series their modality."""
+    level = chance.choice(list(Level))
+    keys = [*_KEYS[Level.STUDY], *([] if level is Level.STUDY else [("Modality", _modalities)] * 2)]
+    chosen = {keyword: rule(chance) for keyword, rule in chance.sample(keys, chance.randrange(1, 4))}
     matches = tuple(AttributeMatch(standard_path(path), rule) for path, rule in chosen.items())
-    return SearchQuery(Level.STUDY, matches=matches, fuzzy=chance.random() < 0.3, limit=chance.choice([1, 2, 5]))
+    return SearchQuery(level, matches=matches, fuzzy=chance.random() < 0.3, limit=chance.choice([1, 2, 5]))
 
 
 @pytest.mark.parametrize("seed", range(10, 14))
@@ -307,10 +310,11 @@ async def test_ways_of_large_archives_find_the_same(db: Database, monkeypatch: p
             newest = chance.choice([0, 1, 4, 100])
             monkeypatch.setattr(WideKey, "worth_walking", lambda _key, _studies, _wanted, number=newest: number)
             page = await search(db, replace(query, offset=offset))
-            found = [result.dataset[_UIDS[Level.STUDY]]["Value"][0] for result in page.results]
+            found = [result.dataset[_UIDS[query.level]]["Value"][0] for result in page.results]
             behind = expected[offset:]
             assert found == behind[: query.limit], (query, offset)
             assert page.remaining <= len(behind) - len(found)
             assert not page.remaining_is_exact or page.remaining == len(behind) - len(found)
+            assert page.total_known in (None, len(expected))
             hits += bool(found)
     assert hits > 20

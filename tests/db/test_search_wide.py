@@ -179,24 +179,27 @@ async def test_several_keys(db: Database, monkeypatch: pytest.MonkeyPatch, keys:
 
 
 @pytest.mark.parametrize(
-    ("keys", "few"),
+    ("keys", "few", "below"),
     [
-        ({"PatientName": like("mey*")}, False),
-        ({"PatientName": like("mey*"), "StudyDate": between("20240102", None)}, True),
-        ({"PatientName": is_value("meyer"), "StudyDate": between("20240102", None)}, False),
-        ({"PatientName": like("mey*"), "PatientID": is_value("P1")}, False),
-        ({"PatientName": like("mey*"), "StudyTime": between("10", None)}, False),
-        ({"PatientName": like("mey*"), "PatientComments": is_value("x")}, False),
-        ({"PatientSex": is_value("F"), "StudyDescription": empty()}, False),
-        ({"PatientSex": is_value("F"), "StudyDescription": is_value("Head")}, True),
-        ({"ModalitiesInStudy": is_value("CT"), "StudyDate": between("20240102", None)}, False),
+        ({"PatientName": like("mey*")}, False, True),
+        ({"PatientName": like("mey*"), "StudyDate": between("20240102", None)}, True, True),
+        ({"PatientName": is_value("meyer"), "StudyDate": between("20240102", None)}, False, True),
+        ({"PatientName": like("mey*"), "PatientID": is_value("P1")}, False, False),
+        ({"PatientName": like("mey*"), "StudyTime": between("10", None)}, False, False),
+        ({"PatientName": like("mey*"), "PatientComments": is_value("x")}, False, False),
+        ({"PatientSex": is_value("F"), "StudyDescription": empty()}, False, False),
+        ({"PatientSex": is_value("F"), "StudyDescription": is_value("Head")}, True, True),
+        ({"ModalitiesInStudy": is_value("CT"), "StudyDate": between("20240102", None)}, False, True),
+        ({"Modality": is_value("CT"), "PatientSex": is_value("F")}, False, True),
+        ({"SeriesDescription": is_value("axial"), "PatientSex": is_value("F")}, False, False),
     ],
     ids=str,
 )
-async def test_which_keys_are_several(db: Database, keys: dict[str, Rule], few: bool) -> None:
+async def test_which_keys_are_several(db: Database, keys: dict[str, Rule], few: bool, below: bool) -> None:
     assert (several_of(_query(keys), db.dialect) is not None) == few
     for level in (Level.SERIES, Level.INSTANCE):
-        assert several_of(_query(keys, level), db.dialect) is None
+        assert (several_of(_query(keys, level), db.dialect) is not None) == below
+        assert several_of(_query(keys, level, study_instance_uid="1"), db.dialect) is None
     assert several_of(_query(keys, timezone="+0100"), db.dialect) is None
 
 
