@@ -137,7 +137,7 @@ async def _studies_met(db: Database, several: Several, columns: str, limit: int,
     lead = await _shortest(db, keys, by_dates, dates)
     if lead is None:
         lead = next((key for key in keys if key.is_whole), None)  # several words: few have them all
-    if lead is by_dates and limit:
+    if limit and (lead is None or lead is by_dates):
         # The newest first, of all or of those dates: nothing is looked at behind a page, and one more to know that there is more.
         newest = _newest(db, keys, wanted) if lead is None else _SOON
         statement = statements.several_among_newest(db.dialect, keys, dates, columns, newest, limit, offset)

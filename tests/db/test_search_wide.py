@@ -263,3 +263,20 @@ async def test_long_lists_are_looked_up_one_by_one(
     assert 0 < len(listed.results) < 40
     assert looked_up == listed
     assert "EXISTS" in statement_counter.statements[-1]
+
+
+@pytest.mark.parametrize("dates", [{}, {"StudyDate": between("20240101", "20240105")}], ids=["all", "dates"])
+async def test_long_lists_are_not_sorted_where_the_newest_studies_do(
+    db: Database, monkeypatch: pytest.MonkeyPatch, statement_counter: StatementCounter, dates: dict[str, Rule]
+) -> None:
+    """How many the keys fit, and the page; a third statement only where the newest studies did not fill it."""
+    await _fill(db)
+    monkeypatch.setattr(known_many, "FEW_STUDIES", 0)
+    monkeypatch.setattr(wide_search, "_SOON", 5)
+    db.known_many.meet_study(1)
+    keys = {"PatientSex": is_value("F"), "ModalitiesInStudy": is_value("CT"), **dates}
+    for newest, statements in ((40, 2), (2, 3)):
+        _walk(monkeypatch, newest // 2)
+        monkeypatch.setattr(wide_search, "_BREADTH", 2)
+        with statement_counter.counting(statements):
+            assert len((await search(db, _query(keys, limit=3))).results) == 3
