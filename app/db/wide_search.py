@@ -167,7 +167,7 @@ async def _shortest(
     costs = [max(1, sum(other.cost for other in keys if other is not key)) for key in known]
     lists = [statements.rows_of_key(key, dates if key.is_dated and key is not by_dates else ()) for key in known]
     statement = statements.lengths(lists, [_SOON // cost for cost in costs])
-    ((*lengths,),) = await rows_of(db, statement, in_one_way=True)
+    ((*lengths,),) = await rows_of(db, statement)
     _, place = min((length * costs[place], place) for place, length in enumerate(lengths))
     return known[place] if lengths[place] < _SOON // costs[place] else None
 
