@@ -19,7 +19,7 @@ from app.dicom.search_result import SearchResult
 _MAX_OFFSET = 2**62
 # So far into its matches a wide key is counted to its end.
 _MAX_WIDE = 50_000
-# The same where it is a key of studies, of which series or instances are wanted: all the studies before are looked at.
+# So far series and instances are looked for by way of their studies: all those before the page are met.
 _MAX_BELOW = 5_000
 # What lies behind the page is counted up to here: sorting twice as much would take as long as all the rest.
 _WIDE_COUNT_CAP = 5_000
