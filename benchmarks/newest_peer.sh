@@ -34,7 +34,7 @@ inside() { chroot "$root" /usr/bin/env HOME="$HOME" DEBIAN_FRONTEND=noninteracti
 inside apt-get update -q -o Acquire::Check-Valid-Until=false # a mirror may be weeks behind
 inside apt-get install -y -q --no-install-recommends \
     orthanc orthanc-dicomweb orthanc-postgresql nginx wrk postgresql python3 python3-venv make git procps
-inside Orthanc --version | head -1
+inside Orthanc --version | sed -n 1p # head would end it with SIGPIPE
 
 mkdir -p "$root/srv/gantry"
 find "$root/srv/gantry" -mindepth 1 -maxdepth 1 ! -name .venv ! -name build -exec rm -rf {} +
