@@ -19,6 +19,7 @@ from app.db.stored_value_conditions import StoredValues
 from app.db.value_conditions import (
     date_condition,
     date_time_condition,
+    has_modality,
     number_condition,
     stored_value_condition,
     text_condition,
@@ -373,13 +374,12 @@ class _Compiler:
     def _modalities(self, rule: Rule, vr: str) -> Sql:
         if self.lead is _BY_MODALITY:
             return text_condition("study_modalities.modality", rule, vr, self.dialect)
-        of_study = "EXISTS (SELECT 1 FROM study_modalities known WHERE known.study_id = studies.id AND"
         if isinstance(rule, EmptyValue):
-            return none_of(sql(f"{of_study} known.modality <> '')"))
+            return none_of(has_modality(sql("known.modality <> ''")))
         condition = text_condition("known.modality", rule, vr, self.dialect)
         if self.single_key:
             return joined(["studies.id IN (SELECT known.study_id FROM study_modalities known WHERE", condition, ")"])
-        return joined([of_study, condition, ")"])
+        return has_modality(condition)
 
 
 def _names_groups(rule: Rule) -> bool:

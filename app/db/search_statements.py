@@ -67,11 +67,10 @@ def wide_page(
     newest  of PostgreSQL: so many of the newest studies the page is filled from where there are too many
     """
     if wide.counted:
-        arms = joined(_dated(wide.arms, dates), " UNION ALL ")
         counted = joined(["WITH counted AS (", _few_counted(wide, dates, most), ")"])
         # A condition would be asked of each row, after sorting; of what has no limit left nothing is looked at.
         window = sql("LIMIT CASE WHEN (SELECT number FROM counted) < ? THEN ? ELSE 0 END OFFSET ?", most, limit, offset)
-        ids = joined(["SELECT id FROM (", arms, ") studies_found", _NEWEST_FIRST, window])
+        ids = joined(["SELECT id FROM (", rows_of_key(wide, dates), ") studies_found", _NEWEST_FIRST, window])
         return joined([counted, _beside(columns, "NULL, (SELECT number FROM counted)", ids)])
     number = "(SELECT coalesce(fits, studies) FROM counted)"
     window = sql("LIMIT ? OFFSET ?", limit, offset)
@@ -182,10 +181,7 @@ def _among_newest(
     dialect: Dialect, keys: Sequence[WideKey], conditions: Sequence[Sql], newest: int, limit: int, offset: int
 ) -> Sql:
     """Id and study_date, in order. Nothing is looked at behind the last of them."""
-    looked_at = ", ".join(dict.fromkeys(("id", "study_date", *(column for key in keys for column in key.columns))))
-    walked = joined(
-        [f"SELECT {looked_at} FROM studies WHERE", all_of(conditions), _NEWEST_FIRST, sql("LIMIT ?", newest)]
-    )
+    walked = _newest_studies(keys, conditions, newest)
     # SQLite would sort once more what comes in order: rows of a subquery with a limit are taken one by one.
     order = "" if dialect == "sqlite" else _NEWEST_FIRST
     fits = _filter(keys)
@@ -193,17 +189,19 @@ def _among_newest(
     return joined(["SELECT id, study_date FROM (", walked, ") studies WHERE", fits, order, window])
 
 
+def _newest_studies(keys: Sequence[WideKey], conditions: Sequence[Sql], newest: int) -> Sql:
+    """So many, with the columns that the filters of the keys need."""
+    looked_at = ", ".join(dict.fromkeys(("id", "study_date", *(column for key in keys for column in key.columns))))
+    return joined([f"SELECT {looked_at} FROM studies WHERE", all_of(conditions), _NEWEST_FIRST, sql("LIMIT ?", newest)])
+
+
 def page_of_newest(wide: WideKey, dates: Sequence[Sql], columns: str, newest: int, limit: int, offset: int) -> Sql:
     """As `wide_page` of the newest studies only: rows of `columns`, how many studies were looked at, how many of them fit."""
-    looked_at = ", ".join(("id", "study_date", *wide.columns))
-    walked: list[Sql | str] = [f"WITH newest AS MATERIALIZED (SELECT {looked_at} FROM studies"]
-    if dates:
-        walked += ["WHERE", all_of(dates)]
-    walked += [_NEWEST_FIRST, sql("LIMIT ?),", newest)]
+    walked = joined(["WITH newest AS MATERIALIZED (", _newest_studies([wide], dates, newest), "),"])
     found = joined(["studies_found AS MATERIALIZED (SELECT id, study_date FROM newest studies WHERE", wide.filter, ")"])
     ids = joined(["SELECT id FROM studies_found", _NEWEST_FIRST, sql("LIMIT ? OFFSET ?", limit, offset)])
     counts = "(SELECT count(*) FROM newest), (SELECT count(*) FROM studies_found)"
-    return joined([*walked, found, _beside(columns, counts, ids)])
+    return joined([walked, found, _beside(columns, counts, ids)])
 
 
 _COUNTS = "(SELECT fits FROM counted), (SELECT studies FROM counted)"

@@ -77,6 +77,12 @@ def text_condition(column: str, rule: Rule, vr: str, dialect: Dialect) -> Sql:
     return FALSE
 
 
+def has_modality(condition: Sql) -> Sql:
+    """That the study at hand has a modality of which the condition on `known.modality` holds."""
+    of_study = "EXISTS (SELECT 1 FROM study_modalities known WHERE known.study_id = studies.id AND"
+    return Sql(f"{of_study} {condition.text})", condition.values)
+
+
 def number_condition(column: str, rule: Rule, dialect: Dialect) -> Sql:
     """A rule on an integer column: NULL where the attribute is absent, empty or not a number."""
     if isinstance(rule, EmptyValue):

@@ -20,6 +20,7 @@ from app.db.stored_value_conditions import fence, fuzzy_arms, fuzzy_filter, held
 from app.db.tables import newest_studies
 from app.db.value_conditions import (
     group_condition,
+    has_modality,
     name_condition,
     pattern_condition,
     stored_value_condition,
@@ -79,22 +80,15 @@ class WideKey:
 def dates_as_key(dates: Sequence[Sql]) -> WideKey:
     """Conditions on the study date: a key among several."""
     fits = all_of(dates)
-    return WideKey(_arms([fits]), True, fits, (), False, is_by_index=True, is_dated=True, cost=1)
+    return WideKey(_arms([fits]), True, fits, (), False)
 
 
 def of_modalities(rule: Rule, dialect: Dialect) -> WideKey:
     """Modalities in Study."""
-    arm = joined(
-        [
-            "SELECT study_id AS id, study_date FROM study_modalities WHERE",
-            text_condition("modality", rule, "CS", dialect),
-        ]
-    )
     fits = text_condition("known.modality", rule, "CS", dialect)
-    of_study = "EXISTS (SELECT 1 FROM study_modalities known WHERE known.study_id = studies.id AND"
-    is_one = isinstance(rule, SingleValue)
-    scans = isinstance(rule, Wildcard) and not literal_prefix(prepare(rule.pattern))
-    return WideKey((arm,), is_one, joined([of_study, fits, fence(dialect), ")"]), (), scans, is_dated=is_one, cost=1)
+    arm = joined(["SELECT known.study_id AS id, known.study_date FROM study_modalities known WHERE", fits])
+    held, is_one = has_modality(joined([fits, fence(dialect)])), isinstance(rule, SingleValue)
+    return WideKey((arm,), is_one, held, (), _scans(rule), is_dated=is_one, cost=1)
 
 
 def of_column(column: str, rule: Wildcard, dialect: Dialect) -> WideKey:
@@ -139,8 +133,11 @@ def of_stored_value(match: AttributeMatch, dialect: Dialect) -> WideKey | None:
         held = looked_up(Level.STUDY, stored, fits, dialect)
         return WideKey((arm,), path.vr != "TM", held, (), False, is_dated=True, cost=3)
     held = held_by_study(all_of([sql("path = ?", stored), fits]), dialect)
-    scans = isinstance(rule, Wildcard) and not literal_prefix(prepare(rule.pattern))
-    return WideKey((arm,), False, held, (), scans)
+    return WideKey((arm,), False, held, (), _scans(rule))
+
+
+def _scans(rule: Rule) -> bool:
+    return isinstance(rule, Wildcard) and not literal_prefix(prepare(rule.pattern))
 
 
 def _is_in_index(columns: Sequence[str]) -> bool:

@@ -32,9 +32,9 @@ async def search_wide(
 ) -> SearchPage:
     """By one key, and dates. What lies behind the page is counted up to `count_cap`. Raises DatabaseUnavailable."""
     reader = reader_of(query, db.dialect)
+    newest_first = wide.scans and limit > 0 and await _has_many_studies(db)
     newest = wide.worth_walking(db.known_many.newest_study, offset + limit)
-    if wide.scans and limit and await _has_many_studies(db):
-        newest = wide.worth_walking(db.known_many.newest_study, offset + limit)
+    if newest_first:
         statement = statements.page_of_newest(wide, matching.dates, reader.columns, newest, limit, offset)
         rows = await rows_of(db, statement)
         looked_at, found = rows[0][-2:]
@@ -165,7 +165,7 @@ async def _shortest(
     if not known:
         return None
     costs = [max(1, sum(other.cost for other in keys if other is not key)) for key in known]
-    lists = [statements.rows_of_key(key, dates if key.is_dated and key is not by_dates else ()) for key in known]
+    lists = [statements.rows_of_key(key, dates if key.is_dated else ()) for key in known]
     statement = statements.lengths(lists, [_SOON // cost for cost in costs])
     ((*lengths,),) = await rows_of(db, statement)
     _, place = min((length * costs[place], place) for place, length in enumerate(lengths))
