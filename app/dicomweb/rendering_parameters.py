@@ -109,6 +109,7 @@ def quality(text: str) -> int:
 def viewport(text: str) -> Viewport:
     """`vw,vh[,[sx],[sy],[sw],[sh]]`: an item left empty keeps its comma, trailing ones are left out with theirs (8.3.5.1.3).
 
+    Where the source region begins is what the absolute values of sx and sy say; the signs of sw and sh flip.
     Raises InvalidParameter.
     """
     items = [item.strip() for item in text.split(",")]
@@ -118,7 +119,7 @@ def viewport(text: str) -> Viewport:
     x, y, region_width, region_height = (
         decimal(item, "viewport") if item else None for item in (*items[2:], *[""] * (6 - len(items)))
     )
-    return Viewport(width, height, x or 0.0, y or 0.0, region_width, region_height)
+    return Viewport(width, height, abs(x or 0.0), abs(y or 0.0), region_width, region_height)
 
 
 def positive_integer(text: str, name: str) -> int:

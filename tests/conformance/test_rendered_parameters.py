@@ -118,9 +118,12 @@ def test_viewport_scales_and_keeps_the_aspect(peer: Peer, photo: Item, viewport:
         ("16,48,,,16", np.s_[:, :16]),
         ("64,12,,,,12", np.s_[:12, :]),
         ("32,32,32,16,99,99", np.s_[16:, 32:]),
+        ("16,12,-8,4,16,12", np.s_[4:16, 8:24]),
+        ("16,12,8.0,-4.0,16,12.0", np.s_[4:16, 8:24]),
     ],
 )
 def test_viewport_crops(peer: Peer, photo: Item, viewport: str, expected: tuple[slice, slice]) -> None:
+    """8.3.5.1.3: sx and sy are decimal numbers whose absolute values say where the region begins."""
     whole = png(peer, f"{photo.path}/rendered", IDENTITY)
     part = whole[expected]
     shown = png(peer, f"{photo.path}/rendered", f"viewport={viewport}&{IDENTITY}")
@@ -160,7 +163,7 @@ def test_viewport_flips(peer: Peer, photo: Item) -> None:
         "10,10,,,0,5",
         "10,10,0,0,5,5,5",
         "10,10,x",
-        "10,10,-1",
+        "10,10,,-",
     ],
 )
 def test_viewport_ill_formed(peer: Peer, photo: Item, viewport: str) -> None:
