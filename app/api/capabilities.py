@@ -1,6 +1,7 @@
 """Retrieve Capabilities (PS3.18 8.9): OPTIONS on the service root. A browser's preflight never comes here: CORS answers it."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -64,17 +65,14 @@ def operations_of(app: FastAPI) -> list[Operation]:
 
 def _operation(path: str, method: str, described: dict[str, Any]) -> Operation:
     parameters = [
-        Parameter(
-            one["name"],
-            "query",
-            _XSD.get(one.get("schema", {}).get("type", ""), "xs:string"),
-            one.get("description", ""),
-        )
+        _parameter(one)
         for one in described.get("parameters", [])
         if one["in"] == "query" and not one["name"].startswith("{")
     ]
     if method == "GET":
-        parameters.insert(0, Parameter("Accept", "header"))
+        # PS3.18 8.8: all supported character sets are told; the header knows the same ones as the parameter.
+        charsets = [replace(one, name="Accept-Charset", style="header") for one in parameters if one.name == "charset"]
+        parameters[:0] = [Parameter("Accept", "header"), *charsets]
         if "QIDO-RS" in described.get("tags", []):
             parameters += _matching_keys(path)
     return Operation(
@@ -85,6 +83,17 @@ def _operation(path: str, method: str, described: dict[str, Any]) -> Operation:
         tuple(parameters),
         tuple(described.get("requestBody", {}).get("content", {})),
         {int(status): tuple(answer.get("content", {})) for status, answer in described["responses"].items()},
+    )
+
+
+def _parameter(described: dict[str, Any]) -> Parameter:
+    schema = described.get("schema", {})
+    return Parameter(
+        described["name"],
+        "query",
+        _XSD.get(schema.get("type", ""), "xs:string"),
+        described.get("description", ""),
+        tuple(schema.get("enum") or schema.get("examples") or ()),
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.dicomweb.charsets import CHARACTER_SETS
+
 DICOM_JSON = "application/dicom+json"
 DICOM_XML = 'multipart/related; type="application/dicom+xml"'
 DICOM = 'multipart/related; type="application/dicom"'
@@ -54,7 +56,20 @@ def parameter(
     }
 
 
+def charset_parameter(section: str) -> dict[str, Any]:
+    """Names what there is: PS3.18 8.8 wants that in the capabilities, which are made of this description."""
+    names = [entry.name for entry in CHARACTER_SETS]
+    return parameter("charset", f"Character set of text ({section}).", {"type": "string", "examples": names})
+
+
 ACCEPT_PARAMETER = parameter("accept", "Media types, as in the Accept header and before it (PS3.18 8.3.3.1).")
+
+# 8.3.5.1.2: what the number means is the server's to say, here and in its conformance statement.
+QUALITY = (
+    "of image/jpeg the scale of libjpeg, 90 where absent; of image/jp2 a peak signal to noise ratio, 20 to 59 dB; of image/jph "
+    "the step of the quantizer, doubled for each 16 less; of image/jxl the scale of cjxl. The last three lose nothing at 100 "
+    "or where absent. Nothing for other media types"
+)
 
 SEARCH_PARAMETERS = [
     parameter(

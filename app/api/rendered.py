@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.api.caching import unchanged, validators
 from app.api.dependencies import accept_of, accept_parameter_of, door_of, instance_in, reference_in, service_url
-from app.api.openapi import ACCEPT_PARAMETER, describe, parameter
+from app.api.openapi import ACCEPT_PARAMETER, QUALITY, charset_parameter, describe, parameter
 from app.api.rendered_bodies import (
     Parts,
     answer_animation,
@@ -24,7 +24,7 @@ from app.api.rendered_bodies import (
 )
 from app.db.locate import InstanceLocation, locate_instances
 from app.dicom.references import parse_frame_list
-from app.dicom.rendering import IMAGE_MEDIA_TYPES, Category
+from app.dicom.rendering import IMAGE_MEDIA_TYPES, SUPPORTED_ANNOTATIONS, Category, IccProfileChoice
 from app.dicomweb.conditional import weak_etag
 from app.dicomweb.negotiation import Representation, Resource, negotiate
 from app.dicomweb.rendering_parameters import RenderingQuery, parse_rendering_parameters
@@ -49,16 +49,21 @@ PARAMETERS = [
         "annotation",
         "What to burn in: `patient`, `technique` or both, separated by commas (8.3.5.1.1). Letters beyond ASCII are boxes, "
         "which a Warning header says.",
+        {"type": "string", "examples": list(SUPPORTED_ANNOTATIONS)},
     ),
     parameter(
         "quality",
-        "From 1 to 100, the best, for media types that lose something (8.3.5.1.2).",
+        f"From 1 to 100, the best (8.3.5.1.2): {QUALITY}.",
         {"type": "integer", "minimum": 1, "maximum": 100},
     ),
     parameter("viewport", "`vw,vh[,[sx],[sy],[sw],[sh]]`: size, source region, flips (8.3.5.1.3)."),
     parameter("window", "`center,width,function`; `linear`, `linear-exact` or `sigmoid` (8.3.5.1.4)."),
-    parameter("iccprofile", "`no`, `yes`, `srgb`, `adobergb` or `rommrgb` (8.3.5.1.5)."),
-    parameter("charset", "Character set of text (8.3.3.2)."),
+    parameter(
+        "iccprofile",
+        "`no`, `yes`, `srgb`, `adobergb` or `rommrgb` (8.3.5.1.5).",
+        {"type": "string", "enum": [str(choice) for choice in IccProfileChoice]},
+    ),
+    charset_parameter("8.3.3.2"),
 ]
 
 RESOURCE_OF = {

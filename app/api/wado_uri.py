@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.dependencies import accept_of, alternatives_of, door_of
-from app.api.openapi import describe, parameter
+from app.api.openapi import charset_parameter, describe, parameter
 from app.api.rendered_bodies import answer_animation, answer_image, answer_stream, answer_text
 from app.api.retrieve import answer_instance, or_as_stored
 from app.dicom.rendering import ANIMATION_MEDIA_TYPES, Category, encapsulated_document
@@ -34,12 +34,12 @@ _DESCRIPTION = describe(
         parameter("seriesUID", "Series Instance UID.") | {"required": True},
         parameter("objectUID", "SOP Instance UID.") | {"required": True},
         parameter("contentType", "`application/dicom`, or rendered media types, separated by commas (9.1.2.2.1)."),
-        parameter("charset", "Character set of text (9.1.2.2.2)."),
+        charset_parameter("9.1.2.2.2"),
         parameter("anonymize", "Refused: this server does not alter what is stored (9.4.2.3)."),
         parameter("transferSyntax", "For application/dicom; Explicit VR Little Endian where absent (9.4.2.4)."),
         parameter("frameNumber", "Of a multi-frame image, from 1 (9.5.2.1).", _INTEGER),
         parameter("imageAnnotation", "What to burn in: `patient`, `technique` (9.5.2.2)."),
-        parameter("imageQuality", "From 1 to 100, the best (9.5.2.3).", {**_INTEGER, "maximum": 100}),
+        parameter("imageQuality", "From 1 to 100, the best (9.5.2.3), as `quality` is.", {**_INTEGER, "maximum": 100}),
         parameter("rows", "Most rows of the rendered image (9.5.2.5).", _INTEGER),
         parameter("columns", "Most columns of the rendered image (9.5.2.5).", _INTEGER),
         parameter("region", "`xmin,ymin,xmax,ymax` from 0 to 1 (9.5.2.4)."),

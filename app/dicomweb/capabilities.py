@@ -17,12 +17,13 @@ NAMESPACE = "http://wadl.dev.java.net/2009/02"
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """style is `query`, `header` or `template`, as WADL names them; `type` an XML Schema type."""
+    """style is `query`, `header` or `template`, as WADL names them; `type` an XML Schema type; `options` known values."""
 
     name: str
     style: str = "query"
     type: str = "xs:string"
     description: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ def _parameter(one: Parameter) -> dict[str, Any]:
     plain: dict[str, Any] = {"name": one.name, "style": one.style, "type": one.type}
     if one.description:
         plain["doc"] = [{"title": one.description}]
+    if one.options:
+        plain["option"] = [{"value": value} for value in one.options]
     return plain
 
 
@@ -123,6 +126,8 @@ def _append(parent: ElementTree.Element, plain: Mapping[str, Any], name: str = "
 
 def _children(plain: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     # The schema of WADL wants documentation first and nested resources last.
-    order = {"doc": 0, "param": 1, "representation": 2, "request": 2, "response": 3, "method": 4, "resource": 5}
+    order = {
+        "doc": 0, "option": 1, "param": 1, "representation": 2, "request": 2, "response": 3, "method": 4, "resource": 5,
+    }  # fmt: skip
     lists = [(name, value) for name, value in plain.items() if isinstance(value, list)]
     yield from sorted(lists, key=lambda item: order[item[0]])

@@ -7,27 +7,36 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.support.http import Peer
+from tests.conformance.corpus import Corpus
+from tests.support.http import Peer, media_type
 
 WADL = "application/vnd.sun.wadl+xml"
 NAMESPACE = "{http://wadl.dev.java.net/2009/02}"
 
-# PS3.18 Table 10.3-2: the resources of the Studies Service that a server of retrieve, store and search must have.
+INSTANCE = "/studies/{}/series/{}/instances/{}"
+LEVELS = ("/studies/{}", "/studies/{}/series/{}", INSTANCE)
+
+# PS3.18 Table H-1, as far as Table 10.3-2 makes it mandatory for a server of retrieve, store and search.
 REQUIRED = {
     "/studies": {"GET", "POST"},
     "/studies/{}": {"GET", "POST"},
-    "/studies/{}/metadata": {"GET"},
     "/studies/{}/series": {"GET"},
     "/studies/{}/instances": {"GET"},
     "/studies/{}/series/{}": {"GET"},
-    "/studies/{}/series/{}/metadata": {"GET"},
     "/studies/{}/series/{}/instances": {"GET"},
-    "/studies/{}/series/{}/instances/{}": {"GET"},
-    "/studies/{}/series/{}/instances/{}/metadata": {"GET"},
-    "/studies/{}/series/{}/instances/{}/frames/{}": {"GET"},
+    INSTANCE: {"GET"},
+    f"{INSTANCE}/frames/{{}}": {"GET"},
+    f"{INSTANCE}/frames/{{}}/rendered": {"GET"},
     "/series": {"GET"},
     "/instances": {"GET"},
+    **{f"{level}/{below}": {"GET"} for level in LEVELS for below in ("metadata", "rendered")},
 }
+# What is optional there, by the feature of the server that has it.
+OPTIONAL = {
+    "thumbnails": [*(f"{level}/thumbnail" for level in LEVELS), f"{INSTANCE}/frames/{{}}/thumbnail"],
+    "bulk-resources": [f"{level}/{below}" for level in LEVELS for below in ("bulkdata", "pixeldata")],
+}
+Names = dict[str, list[str]]
 
 
 def application(peer: Peer) -> ElementTree.Element:
@@ -55,13 +64,56 @@ def test_wadl_of_the_service(peer: Peer) -> None:
 
 
 @pytest.mark.proves("COM-004")
-def test_every_required_resource_with_its_methods(peer: Peer) -> None:
+def test_every_resource_with_its_methods(peer: Peer, features: set[str]) -> None:
     (listed,) = application(peer).findall(f"{NAMESPACE}resources")
     found = resources(listed)
-    for path, methods in REQUIRED.items():
+    optional = {path: {"GET"} for feature in features & OPTIONAL.keys() for path in OPTIONAL[feature]}
+    for path, methods in (REQUIRED | optional).items():
         assert path in found, path
         named = {method.get("name") for method in found[path].findall(f"{NAMESPACE}method")}
         assert methods <= named, path
+
+
+def parameters(resource: ElementTree.Element) -> Names:
+    """Options of each parameter of the resource's own GET, by the parameter's name."""
+    return {
+        param.get("name", ""): [option.get("value", "") for option in param.findall(f"{NAMESPACE}option")]
+        for method in resource.findall(f"{NAMESPACE}method")
+        if method.get("name") == "GET"
+        for param in method.iter(f"{NAMESPACE}param")
+    }
+
+
+@pytest.mark.proves("COM-004", "COM-039", "SVC-018")
+def test_character_sets_are_told_and_can_be_had(peer: Peer, corpus: Corpus) -> None:
+    """8.8: the capabilities of a RESTful service document all supported character sets."""
+    (listed,) = application(peer).findall(f"{NAMESPACE}resources")
+    named = parameters(resources(listed)[f"{INSTANCE}/rendered"])
+    names = named["charset"]
+    assert "UTF-8" in names
+    assert named.get("Accept-Charset", names) == names
+    path = f"{corpus['reportsi.dcm'].path}/rendered"
+    for name in names:
+        response = peer.get(path, "text/plain", f"charset={name}")
+        assert response.status_code in (200, 406)  # what cannot be written in it
+        if response.status_code == 200:
+            assert media_type(response.headers["content-type"])[1]["charset"] == name
+    for name in ("KOI8-R", "UTF-16", "windows-1252"):
+        if name not in names:
+            response = peer.get(path, "text/plain", f"charset={name}")
+            assert media_type(response.headers["content-type"])[1]["charset"] == "UTF-8"
+
+
+@pytest.mark.proves("COM-004")
+def test_rendering_is_described(peer: Peer) -> None:
+    """8.3.5.1.2: what a quality means stands in the capabilities. All parameters that 8.3.5.1 makes mandatory are there."""
+    (listed,) = application(peer).findall(f"{NAMESPACE}resources")
+    found = resources(listed)
+    for level in (*LEVELS, f"{INSTANCE}/frames/{{}}"):
+        rendered = found[f"{level}/rendered"]
+        assert parameters(rendered).keys() >= {"accept", "annotation", "quality", "viewport", "window"}
+        (quality,) = [one for one in rendered.iter(f"{NAMESPACE}param") if one.get("name") == "quality"]
+        assert any(doc.get("title") or doc.text for doc in quality.iter(f"{NAMESPACE}doc"))
 
 
 @pytest.mark.proves("COM-004")
