@@ -228,10 +228,19 @@ def test_type_and_length_of_every_answer(peer: Peer, corpus: Corpus, path: str, 
 @pytest.mark.needs("single-part")
 def test_single_part_names_its_resource(peer: Peer, corpus: Corpus) -> None:
     item = corpus["ct1"]
-    for path, accept in ((item.path, "application/dicom"), (item.path + "/frames/1", "application/octet-stream")):
+    (dataset,) = peer.metadata(item.path)
+    bulkdata = dataset["7FE00010"]["BulkDataURI"]
+    for path, accept, resource in (
+        (item.path, "application/dicom", item.path),
+        (item.path + "/frames/1", "application/octet-stream", item.path + "/frames/1"),
+        (bulkdata, "application/octet-stream", bulkdata),
+        # One document for all instances: a representation of the metadata, not a list of things found.
+        *((level + "/metadata", JSON, level + "/metadata") for level in (item.path, item.series_path, item.study_path)),
+        (item.path + "/rendered", "image/png", item.path),  # 8.6.1.2: of what was rendered
+    ):
         response = peer.get(path, accept)
         assert response.status_code == 200
-        assert response.headers["content-location"] == peer.url(path)
+        assert response.headers["content-location"] == peer.url(resource)
 
 
 @pytest.mark.proves("COM-034")

@@ -33,7 +33,16 @@ def test_instance(peer: Peer, study: list[Item]) -> None:
     item = study[0]
     assert counts(peer, item.study) == (2, 3, ["CT", "MR"])
     assert peer.delete(item.path).status_code == 204
-    for suffix, accept in (("", DICOM_MULTIPART), ("/metadata", JSON), ("/frames/1", OCTET_MULTIPART)):
+    for suffix, accept in (
+        ("", DICOM_MULTIPART),
+        ("", "application/dicom"),
+        ("", OCTET_MULTIPART),
+        ("/metadata", JSON),
+        ("/frames/1", OCTET_MULTIPART),
+        ("/bulkdata/7FE00010", OCTET_MULTIPART),
+        ("/rendered", "*/*"),
+        ("/frames/1/rendered", "*/*"),
+    ):
         assert peer.get(item.path + suffix, accept).status_code == 410
     assert counts(peer, item.study) == (2, 2, ["CT", "MR"])
     assert [first(one, "00080018") for one in peer.search(item.series_path + "/instances")] == [study[1].instance]
@@ -60,6 +69,7 @@ def test_whole_levels(peer: Peer, study: list[Item], level: str) -> None:
     assert peer.delete(path).status_code == 204
     assert peer.get(path, DICOM_MULTIPART).status_code == 410
     assert peer.get(path + "/metadata", JSON).status_code == 410
+    assert peer.get(path + "/rendered").status_code == 410
     assert peer.get(study[1].path).status_code == 410
     assert peer.request("HEAD", path).status_code == 410
     assert counts(peer, study[0].study) == (None if level == "study_path" else (1, 1, ["MR"]))

@@ -1,6 +1,7 @@
 """Status codes and status reports of what fails (PS3.18 8.5, 8.6.3)."""
 
 import contextlib
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -30,12 +31,27 @@ RESOURCES = [
     (UNKNOWN + "/metadata", JSON),
     (UNKNOWN + "/frames/1", OCTET_MULTIPART),
     (UNKNOWN + "/bulkdata/7FE00010", OCTET_MULTIPART),
+    ("/studies/2.25.1/rendered", "*/*"),
+    ("/studies/2.25.1/series/2.25.2/rendered", "*/*"),
+    (UNKNOWN + "/rendered", "*/*"),
+    (UNKNOWN + "/frames/1/rendered", "*/*"),
 ]
 
 
 @pytest.mark.proves("COM-019")
 @pytest.mark.parametrize(
-    "path", ["/studies", "/series", "/instances", "/studies/1.2.3", UNKNOWN, UNKNOWN + "/metadata"]
+    "path",
+    [
+        "/studies",
+        "/series",
+        "/instances",
+        "/studies/1.2.3",
+        UNKNOWN,
+        *(
+            UNKNOWN + below
+            for below in ("/metadata", "/rendered", "/frames/1", "/frames/1/rendered", "/bulkdata/7FE00010")
+        ),
+    ],
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_method_not_allowed(peer: Peer, path: str, method: str) -> None:
@@ -44,6 +60,8 @@ def test_method_not_allowed(peer: Peer, path: str, method: str) -> None:
     allowed = {name.strip() for name in response.headers["allow"].split(",")}
     assert "GET" in allowed
     assert method not in allowed
+    for other in allowed & {"HEAD", "OPTIONS"}:
+        assert peer.request(other, path).status_code != 405
     assert ("POST" in allowed) == (path in ("/studies", "/studies/1.2.3"))
 
 
@@ -70,6 +88,8 @@ def test_report_explains(peer: Peer, accept: str) -> None:
         response = peer.get(path, accept, query)
         assert response.status_code in (status, 406)
         assert len(response.text) > 20
+        # 8.5: what is wrong, and whether it is a temporary or a permanent condition.
+        assert re.search("temporar|permanent", response.text, re.IGNORECASE)
         assert "Traceback" not in response.text
 
 

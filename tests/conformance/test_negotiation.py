@@ -172,6 +172,10 @@ def test_accept_parameter_must_fit_the_header(peer: Peer, corpus: Corpus) -> Non
     path, xml = corpus["ct1"].path + "/metadata", quote(XML_MULTIPART, safe="")
     assert answer(peer, path, JSON, f"accept={xml}")[:2] in ((400, "text/html"), (406, "text/html"), (200, JSON))
     assert answer(peer, path, f"{XML_MULTIPART};q=0, */*", f"accept={xml}") != IS_XML
+    rendered = corpus["ct1"].path + "/rendered"
+    assert answer(peer, rendered, "image/jpeg", "accept=image/png")[1] != "image/png"
+    for header in ("image/png", "image/*", "*/*"):
+        assert answer(peer, rendered, header, "accept=image/png")[:2] == (200, "image/png")
 
 
 @pytest.mark.proves("NEG-011", "NEG-012", "NEG-013", "NEG-014")

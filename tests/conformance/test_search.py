@@ -2,10 +2,13 @@
 
 import csv
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from tests.conformance.corpus import Corpus
+from tests.conformance.corpus import PRIVATE_CREATOR, Corpus
+from tests.conformance.encoder import attributes
+from tests.conformance.instances import Maker
 from tests.conformance.native_model import comparable, read_native_model
 from tests.support.http import JSON, XML_MULTIPART, Peer, first, integer, media_type, parse_multipart, values
 
@@ -184,7 +187,22 @@ def test_series_attributes(peer: Peer, corpus: Corpus) -> None:
     assert "00400275" not in next(one for one in results if first(one, "00080060") == "SR")
 
 
-@pytest.mark.proves("QID-028", "QID-029")
+@pytest.mark.proves("QID-027")
+def test_request_attributes_that_are_not_known(peer: Peer, corpus: Corpus, maker: Maker) -> None:
+    """Table 10.6.3-4: both are of type R in the items, so there is a key for what an item does not say."""
+    items = [attributes(ScheduledProcedureStepID="SPS-9"), attributes(RequestedProcedureID="RP-9")]
+    item = maker.single("requested", RequestAttributesSequence=items)
+    assert peer.store([item.data]).status_code == 200
+    expected = [
+        {"00400009": {"vr": "SH", "Value": ["SPS-9"]}, "00401001": {"vr": "SH"}},
+        {"00400009": {"vr": "SH"}, "00401001": {"vr": "SH", "Value": ["RP-9"]}},
+    ]
+    for path in (f"{item.study_path}/series", "/series"):
+        (result,) = peer.search(path, f"SeriesInstanceUID={item.series}")
+        assert values(result, "00400275") == expected
+
+
+@pytest.mark.proves("QID-024", "QID-028", "QID-029")
 def test_instance_attributes(peer: Peer, corpus: Corpus) -> None:
     item = corpus["frames"]
     (result,) = peer.search(item.series_path + "/instances")
@@ -192,6 +210,7 @@ def test_instance_attributes(peer: Peer, corpus: Corpus) -> None:
     assert first(result, "00080016") == item.sop_class
     assert first(result, "00080018") == item.instance
     assert first(result, "00081190") == peer.url(item.path)
+    assert result["00080056"] == {"vr": "CS", "Value": ["ONLINE"]}
     assert integer(result, "00200013") == 1
     assert integer(result, "00280008") == 5
     assert (first(result, "00280010"), first(result, "00280011"), first(result, "00280100")) == (3, 5, 8)
@@ -260,6 +279,24 @@ def test_ways_to_include(peer: Peer, corpus: Corpus, query: str) -> None:
     assert plain.keys() <= result.keys()
 
 
+@pytest.mark.proves("QID-035", "QID-036")
+@pytest.mark.parametrize("joint", [",", "%2C", "&includefield="])
+def test_every_attribute_of_a_list_is_included(peer: Peer, maker: Maker, joint: str) -> None:
+    """None of them is returned by itself, so that none can be missed."""
+    expected = {
+        "00081030": {"vr": "LO", "Value": ["Knee"]},
+        "00101010": {"vr": "AS", "Value": ["030Y"]},
+        "00104000": {"vr": "LT", "Value": ["said so"]},
+    }
+    item = maker.single("listed", StudyDescription="Knee", PatientAge="030Y", PatientComments="said so")
+    assert peer.store([item.data]).status_code == 200
+    (plain,) = peer.search("/studies", f"StudyInstanceUID={item.study}")
+    assert not expected.keys() & plain.keys()
+    for names in (["StudyDescription", "PatientAge", "PatientComments"], ["00104000", "00081030", "PatientAge"]):
+        (result,) = peer.search("/studies", f"StudyInstanceUID={item.study}&includefield={joint.join(names)}")
+        assert {tag: result.get(tag) for tag in expected} == expected
+
+
 @pytest.mark.proves("QID-040")
 @pytest.mark.parametrize("path", ["RequestAttributesSequence.ScheduledProcedureStepID", "00400275.00400009"])
 def test_include_a_sequence_path(peer: Peer, corpus: Corpus, path: str) -> None:
@@ -270,6 +307,25 @@ def test_include_a_sequence_path(peer: Peer, corpus: Corpus, path: str) -> None:
         "/studies", f"StudyInstanceUID={corpus['other-ids'].study}&includefield=OtherPatientIDsSequence"
     )
     assert first(values(result, "00101002")[0], "00100020") == f"{corpus.token}-OTHER"
+    # One that is in no result by itself.
+    (plain,) = peer.search("/studies", f"StudyInstanceUID={corpus['other-ids'].study}")
+    assert "00101002" not in plain
+    for named in ("OtherPatientIDsSequence.PatientID", "00101002.00100020", "00101002.PatientID"):
+        (result,) = peer.search("/studies", f"StudyInstanceUID={corpus['other-ids'].study}&includefield={named}")
+        assert first(values(result, "00101002")[0], "00100020") == f"{corpus.token}-OTHER"
+
+
+@pytest.mark.proves("QID-063")
+def test_include_a_private_attribute(peer: Peer, corpus: Corpus) -> None:
+    """10.6.3.3: with its Private Creator Element, which is named as a key (8.3.4.3)."""
+    path, creator = corpus["private"].series_path + "/instances", quote(PRIVATE_CREATOR)
+    (plain,) = peer.search(path)
+    assert not {"00230010", "00231001"} & plain.keys()
+    (result,) = peer.search(path, f"00230010={creator}&includefield=00231001")
+    assert result["00231001"] == {"vr": "LO", "Value": ["hidden value"]}
+    assert result["00230010"] == {"vr": "LO", "Value": [PRIVATE_CREATOR]}
+    (result,) = peer.search(path, "00230010=NOBODY&includefield=00231001")
+    assert first(result, "00231001") is None
 
 
 @pytest.mark.proves("QID-037", "QID-038")

@@ -104,12 +104,13 @@ def test_some_stored(peer: Peer, maker: Maker, corpus: Corpus) -> None:
     assert peer.get(later.path).status_code == 200
 
 
-@pytest.mark.proves("STO-005", "STO-013", "STO-014", "STO-020")
+@pytest.mark.proves("STO-005", "STO-009", "STO-013", "STO-014", "STO-020")
 def test_none_stored(peer: Peer) -> None:
     response = peer.store([GARBAGE, b"", b"\0" * 200])
     assert response.status_code == 409
     answer = response.json()
     assert not {REFERENCED, FAILED} & answer.keys()
+    assert answer[RETRIEVE_URL] == {"vr": "UR"}  # Type 2: there is nothing to be retrieved
     assert len(values(answer, OTHER_FAILURES)) == 3
     assert all(is_cannot_understand(reason) for reason in reasons(answer))
 
