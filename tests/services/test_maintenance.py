@@ -198,6 +198,18 @@ async def test_verify_names_every_damage(archive: Archive) -> None:
     assert len(report.damaged) == 3
 
 
+async def test_verify_that_is_broken_off_leaves_nothing_running(archive: Archive) -> None:
+    await stored_study(archive, 8)
+    before = asyncio.all_tasks()
+
+    def broken_off(_done: int) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        await verify(archive, broken_off)
+    assert asyncio.all_tasks() == before
+
+
 async def test_reindex_rebuilds_what_was_live_and_what_was_deleted(archive: Archive) -> None:
     study, files = await stored_study(archive)
     deleted_study, _ = await stored_study(archive)
