@@ -1,4 +1,4 @@
-"""A group of received instances becomes part of the archive: headers read, blobs durable, then rows (design: blob first, row last).
+"""A group of received instances becomes part of the archive: headers read, blobs durable, and only then rows.
 
 What several requests brought goes through together. One look-up finds those that are stored already, one piece of work makes the
 blobs durable, one short transaction writes the rows; and the headers are read one right behind the other: half a megabyte of
