@@ -128,11 +128,14 @@ def _copied_segments(
     if at not in starts or at == position:
         return -1
     for _ in range(values[position + 1]):
-        if at >= position or values[at] == _INDIRECT or len(result) >= count:
+        entries = len(result)
+        if at >= position or values[at] == _INDIRECT or entries >= count:
             break
         at = _segment(values, at, result, count)
         if at < 0:
             return -1
+        if len(result) == entries:
+            break  # an empty segment: copies of thousands of them would take minutes
     return end
 
 

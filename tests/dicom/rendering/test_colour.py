@@ -1,5 +1,6 @@
 """Palettes, luminance and chrominance, planes, more than eight bits (REN-008)."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,13 @@ def test_indirect_segments_count_bytes() -> None:
     """The second segment begins at word 4, byte 8."""
     values = [0, 2, 9, 9, 0, 1, 77, 2, 1, 8, 0]
     assert expand_segments(values, 4, 2).tolist() == [9, 9, 77, 77]
+
+
+def test_copies_of_empty_segments_take_no_time() -> None:
+    empty, copies = [0, 0] * 30_000, [2, 65_535, 6, 0] * 1_000
+    started = time.process_time()
+    assert expand_segments([0, 1, 5, *empty, *copies], 100, 2).tolist() == [5]
+    assert time.process_time() - started < 2
 
 
 def test_segments_of_eight_bits() -> None:
