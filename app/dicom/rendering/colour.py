@@ -52,7 +52,7 @@ def read_palette(attributes: AttributeReader) -> Palette | None:
             return None
         count, first, bits = (int(value) for value in descriptor)
         count = count or MAX_ENTRIES  # C.7.6.3.1.5: 0 says 65,536
-        if not 1 <= count <= MAX_ENTRIES or bits not in (8, 16):
+        if not 1 <= count <= MAX_ENTRIES or abs(first) >= MAX_ENTRIES or bits not in (8, 16):
             return None
         entries = _entries(attributes, tags[1], tags[2], count, bits)
         if entries is None:

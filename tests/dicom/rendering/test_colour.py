@@ -156,6 +156,15 @@ def test_palettes_that_cannot_be_read(attributes: dict[str, Any]) -> None:
         rendered(ramp(), "PALETTE COLOR", **attributes)
 
 
+def test_a_palette_for_values_beyond_all_words() -> None:
+    attributes = json_of(**palette([2, 0, 16], *[words(1, 2)] * 3))
+    for tag in ("00281101", "00281102", "00281103"):
+        attributes[tag] = {"vr": "FD", "Value": [2, 1e300, 16]}
+    source = source_of(ramp(), "PALETTE COLOR", attributes)
+    with pytest.raises(CodecError):
+        render_frame(ramp().tobytes(), source)
+
+
 def test_segmented_palette() -> None:
     """Discrete, linear and indirect segments (PS3.3 C.7.9.2)."""
     segments = words(0, 2, 0, 100, 1, 4, 500, 0, 1, 7, 2, 2, 0, 0)
