@@ -157,12 +157,14 @@ def _write_soon(line: str) -> None:
 def _write_waiting() -> None:
     """In parts that a pipe takes whole: lines of several processes that share one do not mix."""
     lines, _RequestLog.waiting, _RequestLog.loop = _RequestLog.waiting, [], None
-    text = ""
+    text, size = "", 0
     for line in lines:
-        if len(text) + len(line) > PIPE_BUF:
+        length = len(line) if line.isascii() else len(line.encode("utf-8", "backslashreplace"))
+        if size + length > PIPE_BUF:
             sys.stderr.write(text)
-            text = ""
+            text, size = "", 0
         text += line
+        size += length
     sys.stderr.write(text)
 
 

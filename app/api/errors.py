@@ -15,7 +15,7 @@ from app.observability import log
 
 RETRY_AFTER_SECONDS = 5
 
-# Most specific first; a subclass without a row of its own is answered as its nearest ancestor.
+# A subclass without a row of its own is answered as its nearest ancestor.
 STATUS_OF: dict[type[errors.GantryError], int] = {
     errors.InvalidRequest: 400,
     errors.NotFound: 404,

@@ -101,7 +101,7 @@ def describe(
     request_types: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """`openapi_extra` of a route: its path parameters, query parameters, bodies and statuses."""
-    names = [segment[1:-1].split(":")[0] for segment in path.split("/") if segment.startswith("{")]
+    names = [segment[1:-1] for segment in path.split("/") if segment.startswith("{")]
     answers = {
         str(success): {
             "description": _STATUS[success],

@@ -1,7 +1,7 @@
 """Answers as ASGI messages: prepared bytes, and bodies that stream.
 
 Everything that can fail cheaply fails before the first byte. What fails later raises through the server, which closes the
-connection without a final chunk or short of Content-Length: a client can always tell (design section 4, path 5).
+connection without a final chunk or short of Content-Length: a client can always tell.
 """
 
 import asyncio

@@ -104,9 +104,8 @@ class OpenFiles:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._files: OrderedDict[str, OpenFile | None] = (
-            OrderedDict()
-        )  # in the order of their last use; None is the mark
+        # In the order of their last use; None is the mark.
+        self._files: OrderedDict[str, OpenFile | None] = OrderedDict()
 
     def get(self, key: str, *, looks: bool = True) -> OpenFile | None:
         file = self._files.get(key)

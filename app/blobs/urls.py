@@ -45,19 +45,11 @@ def open_blob_store(
     Raises ValueError for a URL or an option that cannot be used, without repeating any value; BlobStoreUnavailable when a
     folder cannot be made, or is not there. Object stores are not contacted yet.
     """
-    scheme, separator, _ = url.partition("://")
-    if not separator:
-        if not url:
-            raise ValueError("the URL of the blob store is empty")
-        return LocalBlobStore(Path(url), sync=sync, min_free_bytes=min_free_bytes, create=create)
-    parts = urlsplit(url)
-    scheme = scheme.lower()
+    if (folder := folder_of(url)) is not None:
+        return LocalBlobStore(folder, sync=sync, min_free_bytes=min_free_bytes, create=create)
+    scheme = url.partition("://")[0].lower()
     if scheme == "memory":
         return MemoryBlobStore()
-    if scheme == "file":
-        if parts.netloc not in ("", "localhost") or len(parts.path) < 2 or parts.query:
-            raise ValueError("the URL of a folder looks like file:///var/lib/gantry/blobs")
-        return LocalBlobStore(Path(unquote(parts.path)), sync=sync, min_free_bytes=min_free_bytes, create=create)
     if scheme not in _OBJECT_STORES:
         known = ", ".join(f"{name}://" for name in ("file", "memory", *_OBJECT_STORES))
         raise ValueError(f"blob stores of the kind {scheme[:20]!r} are not known: use a folder, {known}")
@@ -65,3 +57,18 @@ def open_blob_store(
     from app.blobs.object_urls import open_object_store
 
     return open_object_store(url, options or {}, SpoolFolder(spool_dir, min_free_bytes))
+
+
+def folder_of(url: str) -> Path | None:
+    """The folder that `url` names; None where it names another kind of store. Raises ValueError."""
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        if not url:
+            raise ValueError("the URL of the blob store is empty")
+        return Path(url)
+    if scheme.lower() != "file":
+        return None
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or len(parts.path) < 2 or parts.query:
+        raise ValueError("the URL of a folder looks like file:///var/lib/gantry/blobs")
+    return Path(unquote(parts.path))

@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass
 
 from app.dicom.references import is_uid
+from app.dicom.vr_lookup import LONG_VRS, STANDARD_VRS
 
 HEAD_SIZE = 16 * 1024  # bytes of a file that are enough for the file meta information and group 0008 up to (0008,0018)
 
@@ -22,11 +23,8 @@ _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 # VRs with a reserved field and a 32-bit length in explicit syntaxes (PS3.5 section 7.1.2).
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-_SHORT_VRS = frozenset(
-    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS"}
-    | {b"ST", b"TM", b"UI", b"UL", b"US"}
-)
+_LONG_VRS = frozenset(vr.encode("ascii") for vr in LONG_VRS)
+_SHORT_VRS = frozenset(vr.encode("ascii") for vr in STANDARD_VRS - LONG_VRS)
 _MAX_ELEMENTS = 200
 
 

@@ -76,10 +76,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
 @contextmanager
 def _leaving_no_folders(settings: Settings) -> Iterator[None]:
     """Folders that are made to be tried go again: an administrator's would not belong to the user that the server runs as."""
+    from app.blobs.urls import folder_of
+
     folders = [settings.data_dir.absolute(), settings.spool_dir.absolute()]
-    if "://" not in settings.effective_blob_url:
-        blobs = Path(settings.effective_blob_url).absolute()
-        folders += [blobs, blobs / ".spool"]
+    with suppress(ValueError):  # _blob_store tells what is wrong with the URL
+        if (blobs := folder_of(settings.effective_blob_url)) is not None:
+            folders += [blobs.absolute(), blobs.absolute() / ".spool"]
     missing = {place for folder in folders for place in (folder, *folder.parents) if not place.exists()}
     try:
         yield

@@ -26,9 +26,8 @@ LARGEST_HEAD = 64 * 1024  # bytes; URLs of many frames and cookies of a whole in
 HEAD_SECONDS = 60.0  # for a head to be complete: it is one segment, or a few. No other patience is shorter
 BODY_SECONDS = 300.0  # for more of a body: links and disks of senders pause, and what is slow comes to its end
 ANSWER_SECONDS = 300.0  # for more of an answer to be taken: who is slow, or pauses, takes some of it
-MOST_BEHIND = (
-    200  # requests that wait for the answer to another: each takes a hundred times the room that it was sent in
-)
+# Requests that wait for the answer to another: each takes a hundred times the room that it was sent in.
+MOST_BEHIND = 200
 _NO_HOST = "A request of HTTP/1.1 has one Host header (RFC 9112 section 3.2)."
 _TOO_MUCH = f"A head, or trailers, of more than {LARGEST_HEAD} bytes are not read here."
 
@@ -167,9 +166,8 @@ class ReceivingProtocol(HttpToolsProtocol):
             raise ValueError("not one Host")  # the parser goes no further
         super().on_headers_complete()
         if len(self.pipeline) > MOST_BEHIND:
-            raise OverflowError(
-                "too many requests wait"
-            )  # the parser goes no further, and the connection ends with 400
+            # The parser goes no further, and the connection ends with 400.
+            raise OverflowError("too many requests wait")
         if self.cycle is not None:
             self.cycle.body = Chunks()  # type: ignore[assignment]
         self._left = 0 if self.parser.should_upgrade() else _length_of_body(self.headers)

@@ -76,9 +76,7 @@ class Upload:
     def take_little(self) -> None:
         """What has arrived and is not enough to wake for: a client that is that slow does send."""
         if self._is_waiting:
-            self._stop_waiting()
-            most = min(self._left, _FEW)
-            self._go_on(most, *_read(self._twin.fileno(), most))
+            self._read_here(min(self._left, _FEW))
 
     def close(self) -> None:
         """Nothing is taken any more."""
@@ -106,12 +104,16 @@ class Upload:
             self._twin.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
     def _look(self) -> None:
-        """Enough has arrived, or the client has gone."""
+        """Enough has arrived, or the client has gone; or the system is short of memory, and what has arrived is less."""
         if self._left <= _FEW:
-            self._go_on(self._left, *_read(self._twin.fileno(), self._left))
+            self._read_here(self._left)
         else:
             self._stop_waiting()
             self._read_in_thread()
+
+    def _read_here(self, most: int) -> None:
+        self._stop_waiting()  # whoever waits again waits for no more than is left then
+        self._go_on(most, *_read(self._twin.fileno(), most))
 
     def _read_in_thread(self) -> None:
         self._is_reading = True

@@ -1,5 +1,6 @@
 """Finds and fetches stored instances (PS3.18 sections 10.6 and 10.4) and writes them to files, byte for byte as stored."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -130,7 +131,7 @@ class WadoClient:
         Raises RetrieveFailed when not everything came (what was Written stays), Stopped also when a file cannot be written.
         """
         try:
-            known = self._known(ref) if isinstance(ref, InstanceRef) else None
+            known = await asyncio.to_thread(self._known, ref) if isinstance(ref, InstanceRef) else None
             headers = {"Accept": ACCEPT_INSTANCE if isinstance(ref, InstanceRef) else ACCEPT_SERIES}
             if known is not None:
                 headers["If-None-Match"] = known.entity_tags

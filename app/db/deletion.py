@@ -160,7 +160,7 @@ def _witnesses(connection: Connection, condition: ColumnElement[bool]) -> list[d
         .where(instances.c.id.in_(select(_newest(condition).c.id)))
         .order_by(instances.c.created_at, instances.c.id)
     )
-    packed = (connection.execute(statement)).scalars()
+    packed = connection.execute(statement).scalars()
     return [metadata_from_row(one) for one in packed]
 
 

@@ -119,7 +119,7 @@ async def open_database(
 
     url is `sqlite:///path` or `postgresql://user:password@host/name`, drivers may be named; times are in seconds. alone: for who is
     to have the database to itself (app.db.sole_use).
-    Raises ValueError for any other URL, DatabaseUnavailable.
+    Raises ValueError for any other URL and for options that are not known, DatabaseUnavailable.
     """
     parsed = normalised_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -196,7 +196,8 @@ async def _transaction(db: Database, work: Callable[[Connection], T], deadline: 
     if db.writer is None or db.write_thread is None:
         async with db.engine.begin() as connection:
             return await connection.run_sync(work)
-    await asyncio.wait_for(db.write_turn.acquire(), deadline - time.monotonic())
+    async with asyncio.timeout(deadline - time.monotonic()):  # wait_for of Python 3.11 may lose a cancellation
+        await db.write_turn.acquire()
     try:
         return await _to_its_end(db.write_thread.submit(_write, db.writer, work))
     finally:

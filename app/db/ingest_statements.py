@@ -106,7 +106,7 @@ def lock_studies(
 
 def lock_known_study(connection: Connection, dialect: Dialect, uid: str) -> StudyRow | None:
     """Lock a study against all other writers; None where there is none."""
-    return (_select_studies(connection, dialect, [uid], exclusive=True)).get(uid)
+    return _select_studies(connection, dialect, [uid], exclusive=True).get(uid)
 
 
 def _select_studies(

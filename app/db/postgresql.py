@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, event, exc
@@ -24,9 +25,8 @@ USER = "gantry"
 SOLE_USER = "gantry alone"
 LOOK_UP_CONNECTIONS = 4
 _TOGETHER = 64  # look-ups by one statement
-_PATIENCE = (
-    0.005  # seconds: a statement that takes longer waits for a disk or a lock, and the others need not wait with it
-)
+# Seconds: a statement that takes longer waits for a disk or a lock, and the others need not wait with it.
+_PATIENCE = 0.005
 # Two snapshots are the same only if no transaction that writes has begun or ended in between.
 STATE = "SELECT pg_current_snapshot()::text"
 _RECYCLED = 1800.0  # seconds
@@ -85,15 +85,17 @@ class LookUps:
 
     @classmethod
     async def open(cls, url: URL, limits: ConnectionLimits, name: str = USER) -> "LookUps":
-        """Nothing is sent to the server yet."""
+        """Nothing is sent to the server yet. Raises ValueError for options of the URL that are not known."""
         import asyncpg  # not imported where the database is SQLite
 
         _, arguments = url.get_dialect()().create_connect_args(url)
         for argument in _OF_SQLALCHEMY:
             arguments.pop(argument, None)
+        if unknown := sorted(arguments.keys() - signature(asyncpg.connect).parameters.keys()):
+            raise ValueError(f"the database URL has options that asyncpg does not know: {', '.join(unknown)}")
         pool = await asyncpg.create_pool(
-            **arguments,
-            **_arguments(limits, name, _KEPT_PLANS),
+            # Ours win, as for the other connections.
+            **{**arguments, **_arguments(limits, name, _KEPT_PLANS)},
             min_size=0,
             max_size=LOOK_UP_CONNECTIONS,
             max_inactive_connection_lifetime=_RECYCLED,

@@ -11,7 +11,7 @@
 Text columns are NOT NULL and "" where the attribute is absent or empty, so that ordering and empty value matching need no
 NULL handling. Dates are `YYYYMMDD`, times `HHMMSS.FFFFFF` filled up with zeros;
 what is no date or time is `!` and its text, which stays out of every range. Names are kept once per component group,
-lower-cased and accent-folded (app.dicom.attributes.fold_name), for matching only; the name as it was sent is in `attributes`.
+lower-cased and accent-folded (app.dicom.person_names.fold_name), for matching only; the name as it was sent is in `attributes`.
 """
 
 from datetime import UTC, datetime
@@ -193,7 +193,7 @@ attribute_values = Table(
     # 0 study, 1 series, 2 instance; owner_id is the row's id in that table.
     Column("level", SmallInteger, nullable=False),
     Column("owner_id", RowId, nullable=False),
-    # app.dicom.matching.AttributePath.dotted; private tags are prefixed by their creator: "ACME|00230001".
+    # app.dicom.attributes.stored_path; private tags are prefixed by their creator: "ACME|00230001".
     Column("path", Code, nullable=False),
     # As sent, names folded, times filled up; one row per value.
     Column("value", Code, nullable=False),

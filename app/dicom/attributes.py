@@ -19,7 +19,7 @@ from app.dicom.date_times import normalise_date, normalise_time, offset_minutes
 from app.dicom.dictionary import STANDARD
 from app.dicom.instance import DicomJson
 from app.dicom.matching import AttributePath, Level
-from app.dicom.person_names import fold_name, folded_groups, name_groups, name_words, spelling
+from app.dicom.person_names import folded_groups, name_groups, name_words, spelling
 
 __all__ = [
     "COMPUTED",
@@ -33,7 +33,6 @@ __all__ = [
     "VRS",
     "ReturnedAttribute",
     "elements_at",
-    "fold_name",
     "instance_columns",
     "is_indexable",
     "keyword_path",
@@ -151,8 +150,8 @@ def is_indexable(path: AttributePath) -> bool:
 
 def stored_path(path: AttributePath) -> str:
     """How attribute_values names the path: tags joined by dots, a private tag as `creator|gggg00ee`."""
-    creators = path.creators or ("",) * len(path.tags)
-    return ".".join(f"{creator}|{tag}" if creator else tag for tag, creator in zip(path.tags, creators, strict=True))
+    owned = zip(path.tags, path.creators, strict=True)
+    return ".".join(f"{creator}|{tag}" if creator else tag for tag, creator in owned)
 
 
 def word_path(path: AttributePath) -> str:
@@ -170,7 +169,7 @@ def elements_at(dataset: DicomJson, path: AttributePath) -> Iterator[dict[str, A
 
     A private tag leads to the blocks whose creator element (gggg,00xx) holds its creator (PS3.5 section 7.8.1).
     """
-    yield from _elements(dataset, path.tags, path.creators or ("",) * len(path.tags))
+    yield from _elements(dataset, path.tags, path.creators)
 
 
 def _elements(dataset: DicomJson, tags: tuple[str, ...], creators: tuple[str, ...]) -> Iterator[dict[str, Any]]:

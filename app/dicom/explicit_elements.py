@@ -5,16 +5,13 @@ from dataclasses import dataclass
 
 from app.dicom.dictionary import dictionary_vr, private_dictionary_vr
 from app.dicom.native_pixels import swap_width
+from app.dicom.vr_lookup import LONG_VRS, STANDARD_VRS, is_private, is_private_creator
 from app.errors import TruncatedDicom
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 MAX_LENGTH = 0xFFFFFFFE  # of a value whose length is written (PS3.5 7.1.1)
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
-LONG_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
-SHORT_VRS = frozenset(
-    ("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM")
-) | {"UI", "UL", "US"}
 _MAX_SHORT_LENGTH = 0xFFFE
 _PADDED_BY_SPACE = frozenset(
     ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT")
@@ -71,9 +68,7 @@ def guess_encoding(data: bytes, offset: int, declared: Encoding) -> Encoding:
     if declared.big_endian or len(data) < offset + 6:
         return declared
     vr = data[offset + 4 : offset + 6]
-    explicit = (
-        vr.isalpha() and vr.isupper() if not declared.implicit_vr else vr.decode("latin-1") in LONG_VRS | SHORT_VRS
-    )
+    explicit = vr.isalpha() and vr.isupper() if not declared.implicit_vr else vr.decode("latin-1") in STANDARD_VRS
     if data[offset : offset + 2] == b"\xfe\xff" or explicit != declared.implicit_vr:
         return declared
     return _EXPLICIT_LITTLE if explicit else _IMPLICIT_LITTLE
@@ -113,14 +108,13 @@ def implicit_vr(tag: int, creator: str, length: int) -> str:
     creator  the private creator of the element's block, "" when there is none. UN where nothing is known, and where the
              length contradicts what is.
     """
-    group, number = tag >> 16, tag & 0xFFFF
-    if group % 2 and 0x10 <= number <= 0xFF:
+    if is_private_creator(tag):
         return "LO"  # private creators (PS3.5 7.8.1)
     try:
-        vr = private_dictionary_vr(tag, creator) if group % 2 else dictionary_vr(tag)
+        vr = private_dictionary_vr(tag, creator) if is_private(tag) else dictionary_vr(tag)
     except KeyError:
         return "UN"
-    if vr not in LONG_VRS | SHORT_VRS and " or " not in vr:
+    if vr not in STANDARD_VRS and " or " not in vr:
         return "UN"
     width = swap_width(vr.split(" or ")[0], 0)
     return "UN" if length != UNDEFINED_LENGTH and width > 1 and length % width else vr

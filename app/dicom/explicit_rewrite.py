@@ -12,10 +12,8 @@ from app.dicom.conversion_plan import Copy, Segment, Swap
 from app.dicom.explicit_elements import (
     ITEM,
     ITEM_END,
-    LONG_VRS,
     MAX_LENGTH,
     SEQUENCE_END,
-    SHORT_VRS,
     UNDEFINED_LENGTH,
     Element,
     Encoding,
@@ -28,6 +26,7 @@ from app.dicom.explicit_elements import (
     written_vr,
 )
 from app.dicom.native_pixels import swap_bytes, swap_width
+from app.dicom.vr_lookup import STANDARD_VRS, is_private_creator
 from app.errors import DicomError, MalformedDicom, TooLarge, TruncatedDicom
 
 MAX_DEPTH = 64
@@ -35,7 +34,6 @@ _LARGE_VALUE = 64 * 1024  # longer values are not copied into the plan, but name
 _SHORT_VALUE = 64  # a UID at most: what is worth remembering
 
 _PIXEL_REPRESENTATION, _LUT_DESCRIPTOR, _PIXEL_DATA = 0x00280103, 0x00283002, 0x7FE00010
-_FIRST_CREATOR, _LAST_CREATOR = 0x10, 0xFF
 _IMPLICIT = Encoding(implicit_vr=True, big_endian=False)
 
 Piece = bytes | Segment
@@ -163,7 +161,7 @@ class Rewriter:
 
     def _vr(self, head: Element, encoding: Encoding, level: Level) -> str:
         if not encoding.implicit_vr:
-            return head.vr if head.vr in LONG_VRS or head.vr in SHORT_VRS else "UN"
+            return head.vr if head.vr in STANDARD_VRS else "UN"
         block = head.tag >> 16 << 8 | (head.tag >> 8 & 0xFF)
         vr = implicit_vr(head.tag, level.creators.get(block, ""), head.length)
         if head.length == UNDEFINED_LENGTH:
@@ -202,9 +200,9 @@ class Rewriter:
         value = swap_bytes(self._data[start:end], width)
         level.positions[head.tag] = len(level.pieces)
         level.add(start_of_element + value + pad)
-        group, number = head.tag >> 16, head.tag & 0xFFFF
-        if group % 2 and _FIRST_CREATOR <= number <= _LAST_CREATOR:
-            level.creators[group << 8 | number] = value.decode("latin-1").strip("\0 ")
+        group = head.tag >> 16
+        if is_private_creator(head.tag):
+            level.creators[group << 8 | head.tag & 0xFF] = value.decode("latin-1").strip("\0 ")
         elif group in (0x0008, 0x0028) and len(value) <= _SHORT_VALUE:
             level.values[head.tag] = value
 

@@ -131,7 +131,6 @@ def _assembled(
         raise MalformedDicom(f"{written} pixel data does not go with transfer syntax {syntax.name}")
     parsed = ParsedInstance(
         transfer_syntax_uid=meta.transfer_syntax_uid,
-        media_storage_sop_instance_uid=meta.media_storage_sop_instance_uid,
         dataset_offset=meta.dataset_offset,
         dataset=dataset,
         json=to_json_text(dataset),

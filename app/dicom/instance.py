@@ -65,7 +65,6 @@ class ParsedInstance:
     """
 
     transfer_syntax_uid: str
-    media_storage_sop_instance_uid: str
     dataset_offset: int
     dataset: DicomJson
     json: bytes

@@ -177,8 +177,7 @@ def _remembered(data: bytes, start: int, encoding: Encoding, limits: ParseLimits
             else:
                 end_run()
                 parts.append(head.key)
-            if place.encodings is not encodings:
-                encodings = place.encodings
+            encodings = place.encodings
             offset = stop
     except (Odd, DicomError):
         pass

@@ -14,15 +14,15 @@ class Level(StrEnum):
 class AttributePath:
     """A (possibly nested) attribute: tags as 8 upper-case hex digits from the outermost sequence inwards.
 
-    vr       of the last element; "" where unknown (private attributes of unknown creators)
-    creators private creator of each tag, "" for standard ones; same length as `tags`
+    vr        of the last element; "" where unknown (private attributes of unknown creators)
+    creators  private creator of each tag, "" for standard ones; same length as `tags`
     A private tag is written with its block number as `00`: 0023xx01 of a creator is `00230001`; its creator says which
     block to look in.
     """
 
     tags: tuple[str, ...]
     vr: str
-    creators: tuple[str, ...] = ()
+    creators: tuple[str, ...]
 
     @property
     def dotted(self) -> str:

@@ -118,10 +118,6 @@ def _path(tag: str) -> AttributePath:
     return AttributePath((tag,), "", ("",))
 
 
-def _creators(path: AttributePath) -> tuple[str, ...]:
-    return path.creators or ("",) * len(path.tags)
-
-
 def is_empty_at(dataset: DicomJson, path: AttributePath) -> bool:
     """PS3.4 C.2.2.2.7: absent, or present without a value, wherever the path leads."""
     return all(_is_empty(element) for element in elements_at(dataset, path))
@@ -144,7 +140,7 @@ def item_matches(item: DicomJson, keys: Sequence[tuple[int, AttributeMatch]], zo
     nested: dict[tuple[str, str], list[tuple[int, AttributeMatch]]] = defaultdict(list)
     for depth, match in keys:
         if depth + 1 < len(match.path.tags):
-            nested[match.path.tags[depth], _creators(match.path)[depth]].append((depth + 1, match))
+            nested[match.path.tags[depth], match.path.creators[depth]].append((depth + 1, match))
         elif not _leaf_matches(item, match, zones, fuzzy):
             return False
     for (tag, creator), inner in nested.items():
@@ -161,7 +157,7 @@ def _leaf_matches(item: DicomJson, match: AttributeMatch, zones: Zones, fuzzy: b
         return _in_date_time_range(item, path.tags[-1], rule, zones)
     if isinstance(rule, AllOfValues):
         return all(_leaf_matches(item, AttributeMatch(path, value), zones, fuzzy) for value in rule.values)
-    for tag in real_tags(item, path.tags[-1], _creators(path)[-1]):
+    for tag in real_tags(item, path.tags[-1], path.creators[-1]):
         element = item.get(tag)
         if not isinstance(element, dict):
             continue

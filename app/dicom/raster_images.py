@@ -108,8 +108,8 @@ def _gif_images(data: memoryview) -> Iterator[_GifImage]:
     position = 13 + everywhere
     while position < size and data[position] != 0x3B:  # trailer
         kind = data[position]
-        if kind == 0x21 and position + 8 <= size:
-            if data[position + 1] == 0xF9:
+        if kind == 0x21 and position + 3 <= size:
+            if data[position + 1] == 0xF9 and position + 8 <= size:
                 disposal = data[position + 3] >> 2 & 7
                 transparent = data[position + 6] if data[position + 3] & 1 else -1
             position = _behind_blocks(data, position + 2)

@@ -8,6 +8,7 @@ from app.errors import InvalidFrameList, InvalidUid
 
 MAX_UID_LENGTH = 64
 MAX_FRAME_NUMBER = 2**31 - 1  # NumberOfFrames is IS
+_MAX_DIGITS = 12  # an IS has no more characters (PS3.5 section 6.2)
 # Leading zeros are forbidden by PS3.5 9.1, but they occur in the field and compare as text: they are let through.
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 
@@ -91,7 +92,8 @@ def parse_frame_list(text: str, *, limit: int = 100_000) -> tuple[int, ...]:
     numbers = []
     for item in items:
         item = item.strip()
-        if not (item.isascii() and item.isdigit()) or not 1 <= int(item[:12]) <= MAX_FRAME_NUMBER:
+        number = int(item) if len(item) <= _MAX_DIGITS and item.isascii() and item.isdigit() else 0
+        if not 1 <= number <= MAX_FRAME_NUMBER:
             raise InvalidFrameList(f"{item[:20]!r} is not a frame number: they are integers from 1")
-        numbers.append(int(item))
+        numbers.append(number)
     return tuple(numbers)

@@ -60,15 +60,13 @@ def plan_explicit_vr_little_endian(
     tail: bytes = b"",
     *,
     size: int,
-    frame_count: int | None = None,
 ) -> ConversionPlan:
     """The stored instance as Explicit VR Little Endian. Blocking: the whole header is read.
 
-    head         the file up to the value of its pixel data; the whole file where there is none. The first 132 bytes are
-                 enough for what is a PS3.10 file of Explicit VR Little Endian already: it is copied as it is
-    tail         the file behind its pixel data
-    size         of the stored file
-    frame_count  how many frames the frame index knows, where that is known; fewer than described are refused
+    head  the file up to the value of its pixel data; the whole file where there is none. The first 132 bytes are enough
+          for what is a PS3.10 file of Explicit VR Little Endian already: it is copied as it is
+    tail  the file behind its pixel data
+    size  of the stored file
 
     Raises UnsupportedTransferSyntax (video, JPIP; deflated data sets), CodecError (frames that cannot
     be decoded), TooLarge (PS3.18 8.7.8: a value of more than 2**32 - 2 bytes), TruncatedDicom, MalformedDicom.
@@ -78,7 +76,7 @@ def plan_explicit_vr_little_endian(
         raise UnsupportedTransferSyntax(f"{syntax.name} cannot be made into Explicit VR Little Endian")
     if syntax.uid == EXPLICIT_VR_LITTLE_ENDIAN and head[128:132] == b"DICM":
         return conversion_plan([Copy(0, size)], EXPLICIT_VR_LITTLE_ENDIAN)
-    changes, pixels = _pixel_data(layout, syntax, size, frame_count)
+    changes, pixels = _pixel_data(layout, syntax, size)
     declared = Encoding(syntax.implicit_vr, syntax.big_endian)
     level = Level()
     if layout.image is not None:
@@ -97,7 +95,7 @@ def plan_explicit_vr_little_endian(
 
 
 def _pixel_data(
-    layout: InstanceLayout, syntax: TransferSyntax, size: int, frame_count: int | None
+    layout: InstanceLayout, syntax: TransferSyntax, size: int
 ) -> tuple[Mapping[int, bytes | None], list[Piece]]:
     """Changes of the header, and the pixel data element."""
     stored = layout.pixel_data
@@ -111,7 +109,7 @@ def _pixel_data(
         raise MalformedDicom("the pixel data is encapsulated, though the transfer syntax does not say so")
     if layout.image is None:
         raise CodecError("the size of the image is not known")
-    return _decoded(layout.image, syntax, frame_count)
+    return _decoded(layout.image, syntax)
 
 
 def _native(stored: PixelData, length: int, image: ImagePixel | None, syntax: TransferSyntax, size: int) -> list[Piece]:
@@ -127,14 +125,9 @@ def _native(stored: PixelData, length: int, image: ImagePixel | None, syntax: Tr
     return [element_header(_TAG_OF[stored.keyword], vr, padded), value, bytes(padded - length)]
 
 
-def _decoded(
-    image: ImagePixel, syntax: TransferSyntax, frame_count: int | None
-) -> tuple[Mapping[int, bytes | None], list[Piece]]:
+def _decoded(image: ImagePixel, syntax: TransferSyntax) -> tuple[Mapping[int, bytes | None], list[Piece]]:
     result = decoded_image(image, syntax.uid)
-    count = image.number_of_frames
-    if frame_count is not None and frame_count < count:
-        raise CodecError(f"{count} frames are described, {frame_count} are stored")
-    frames = DecodedFrames(count, result.frame_bits)
+    frames = DecodedFrames(image.number_of_frames, result.frame_bits)
     padded = frames.length + frames.length % 2
     if padded > MAX_LENGTH:
         raise TooLarge("the decoded pixel data is too long for Explicit VR Little Endian")

@@ -4,21 +4,19 @@ Characters that XML 1.0 cannot hold: form feed and vertical tab become line feed
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
 import orjson
 
 from app.dicom.dictionary import dictionary_keyword
-from app.dicom.instance import INSTANCE_URL_MARK, DicomJson
+from app.dicom.instance import DicomJson
 
 _HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?>\n'
     '<NativeDicomModel xmlns="http://dicom.nema.org/PS3.19/models/NativeDICOM" xml:space="preserve">'
 )
-_MARK = INSTANCE_URL_MARK.decode("ascii")
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _LINE_BREAKS = {"\x0b": "\n", "\x0c": "\n"}
 # A bare carriage return would be read back as a line feed (XML 1.0 section 2.11).
@@ -27,24 +25,13 @@ _ATTRIBUTE_ENTITIES = {'"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#9;"
 _NAME_COMPONENTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 _COMPONENT_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
-UrlOf = Callable[[str], str]
+
+def to_native_xml(dataset: DicomJson) -> bytes:
+    """One document in UTF-8 for one data set, as parsed by app.dicom.header or loaded from JSON text."""
+    return "".join((_HEAD, *_attributes(dataset), "</NativeDicomModel>")).encode("utf-8")
 
 
-def to_native_xml(dataset: DicomJson, *, bulkdata_url: UrlOf | str = "") -> bytes:
-    """One document in UTF-8 for one data set, as parsed by app.dicom.header or loaded from JSON text.
-
-    bulkdata_url  what becomes of each BulkDataURI: a function, or the URL of the instance that takes the place of
-                  INSTANCE_URL_MARK; URIs without the mark stay as they are
-    """
-    url_of = partial(_with_base, bulkdata_url) if isinstance(bulkdata_url, str) else bulkdata_url
-    return "".join((_HEAD, *_attributes(dataset, url_of), "</NativeDicomModel>")).encode("utf-8")
-
-
-def _with_base(base: str, uri: str) -> str:
-    return uri.replace(_MARK, base, 1)
-
-
-def _attributes(dataset: Mapping[str, Any], url_of: UrlOf) -> Iterator[str]:
+def _attributes(dataset: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted(dataset):
         element = dataset[key]
         tag, creator = _private_tag(key, dataset)
@@ -53,7 +40,7 @@ def _attributes(dataset: Mapping[str, Any], url_of: UrlOf) -> Iterator[str]:
             yield f' privateCreator="{_attribute(creator)}"'
         elif keyword := dictionary_keyword(int(key, 16)):
             yield f' keyword="{keyword}"'
-        content = "".join(_content(element, url_of))
+        content = "".join(_content(element))
         yield f">{content}</DicomAttribute>" if content else "/>"
 
 
@@ -72,15 +59,15 @@ def _private_tag(key: str, dataset: Mapping[str, Any]) -> tuple[str, str]:
     return f"{key[:4]}00{key[6:]}", values[0]
 
 
-def _content(element: Mapping[str, Any], url_of: UrlOf) -> Iterator[str]:
+def _content(element: Mapping[str, Any]) -> Iterator[str]:
     if "BulkDataURI" in element:
-        yield f'<BulkData uri="{_attribute(url_of(_uri(element["BulkDataURI"])))}"/>'
+        yield f'<BulkData uri="{_attribute(_uri(element["BulkDataURI"]))}"/>'
     elif "InlineBinary" in element:
         yield f"<InlineBinary>{_text(str(element['InlineBinary']))}</InlineBinary>"
     vr = element.get("vr")
     for number, value in enumerate(element.get("Value") or (), start=1):
         if vr == "SQ":
-            yield f'<Item number="{number}">{"".join(_attributes(value or {}, url_of))}</Item>'
+            yield f'<Item number="{number}">{"".join(_attributes(value or {}))}</Item>'
         elif vr == "PN":
             yield f'<PersonName number="{number}">{"".join(_person_name(value))}</PersonName>'
         elif value is None:

@@ -9,7 +9,7 @@ case-sensitive, digits are not; both may be mixed in one path.
 import re
 from collections.abc import Mapping
 
-from app.dicom.attributes import TAGS, VRS
+from app.dicom.attributes import TAGS, VRS, private_creator_tag
 from app.dicom.dictionary import private_dictionary_vr
 from app.dicom.matching import AttributePath
 from app.errors import InvalidQuery
@@ -58,7 +58,7 @@ def is_creator(tag: str) -> bool:
 
 def creator_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     """The path of the creator element of a private path's last tag."""
-    return (*tags[:-1], f"{tags[-1][:4]}00{tags[-1][4:6]}")
+    return (*tags[:-1], private_creator_tag(tags[-1]))
 
 
 def resolve(tags: tuple[str, ...], creators: Creators) -> AttributePath | None:

@@ -15,9 +15,8 @@ from itertools import pairwise
 from app.dicomweb.conditional import ETag, parse_entity_tag, parse_http_date
 from app.dicomweb.multipart_writer import closing, part_head
 
-MAX_RANGES = (
-    16  # more than a player or a reader asks for; above it the whole is sent (RFC 9110 14.2, and CVE-2011-3192)
-)
+# More than a player or a reader asks for; above it the whole is sent (RFC 9110 14.2, and CVE-2011-3192).
+MAX_RANGES = 16
 _MAX_HEADER = 2_048
 
 # RFC 9110 14.1.1 and 14.1.2: "bytes", "=", then comma-separated `first-last`, `first-` or `-suffix length`.

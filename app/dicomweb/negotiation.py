@@ -37,9 +37,8 @@ from app.errors import InvalidParameter, NotAcceptable
 
 __all__ = ["Representation", "Resource", "negotiate"]
 
-_REMEMBERED_LENGTH = (
-    1000  # of what a request says; those of viewers name every media type and transfer syntax they know
-)
+# Of what a request says; those of viewers name every media type and transfer syntax they know.
+_REMEMBERED_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from app.dicom.attribute_levels import UNMATCHED_KEYWORDS
-from app.dicom.attributes import TAGS, VRS, level_of
+from app.dicom.attributes import LEVEL_NUMBER, TAGS, VRS, level_of
 from app.dicom.matching import AttributeMatch, AttributePath, Level, SearchQuery
 from app.dicomweb.attribute_paths import Creators, creator_tags, is_creator, is_private, resolve, tags_of
 from app.dicomweb.search_values import combine, is_matchable, rule_of, timezone_of
@@ -45,7 +45,6 @@ _KEY_LEVELS = {
     (_INSTANCE, 1): {_SERIES, _INSTANCE},
     (_INSTANCE, 2): {_INSTANCE},
 }
-_ORDER = {_STUDY: 0, _SERIES: 1, _INSTANCE: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +210,7 @@ def _includes(
         path = resolve(tags, creators) if tags is not None else None
         if path is None:
             parameters.unknown.append(f"includefield={name}")
-        elif _ORDER[level_of(path.tags[0])] > _ORDER[level]:
+        elif LEVEL_NUMBER[level_of(path.tags[0])] > LEVEL_NUMBER[level]:
             misplaced.append(f"includefield={name}")
         else:
             found[path] = None

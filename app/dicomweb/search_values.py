@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from app.dicom.attributes import KEYWORDS, TAGS, VRS
+from app.dicom.attributes import KEYWORDS, TAGS, VRS, keyword_path
 from app.dicom.date_times import DAY, date_time_interval, is_valid, normalise_date, offset_minutes, time_interval
 from app.dicom.dictionary import STANDARD
 from app.dicom.matching import (
@@ -69,7 +69,7 @@ def rule_of(path: AttributePath, value: str, *, empty_values: bool = False, mult
     if empty_values and value == '""':
         return EmptyValue()
     if path.vr == "SQ":
-        raise InvalidQuery(f"{_name(path)} is a sequence: name the attribute within it (PS3.18 8.3.1)")
+        raise InvalidQuery(f"{keyword_path(path)} is a sequence: name the attribute within it (PS3.18 8.3.1)")
     if path.vr == "UI":
         return _uids(path, value)
     if is_list:
@@ -124,24 +124,20 @@ def timezone_of(value: str) -> str | None:
     return value
 
 
-def _name(path: AttributePath) -> str:
-    return ".".join(KEYWORDS.get(tag, tag) for tag in path.tags)
-
-
 def _uids(path: AttributePath, value: str) -> Rule:
     # PS3.18 8.3.4.1 lists UIDs with commas; backslashes are how PS3.4 does, and some clients too.
     uids = tuple(dict.fromkeys(uid for item in re.split(r"[,\\]", value) if (uid := item.strip(" "))))
     if not uids or len(uids) > MAX_LIST_ITEMS:
-        raise InvalidQuery(f"{_name(path)} takes 1 to {MAX_LIST_ITEMS} UIDs")
+        raise InvalidQuery(f"{keyword_path(path)} takes 1 to {MAX_LIST_ITEMS} UIDs")
     if not all(is_uid(uid) for uid in uids):
-        raise InvalidQuery(f"{_name(path)} takes UIDs, which are digits and dots")
+        raise InvalidQuery(f"{keyword_path(path)} takes UIDs, which are digits and dots")
     return SingleValue(uids[0]) if len(uids) == 1 else ListOfUid(uids)
 
 
 def _values(path: AttributePath, value: str) -> Rule:
     items = [item.strip(" ") for item in value.split("\\")]
     if len(items) > MAX_LIST_ITEMS:
-        raise InvalidQuery(f"{_name(path)} takes at most {MAX_LIST_ITEMS} values")
+        raise InvalidQuery(f"{keyword_path(path)} takes at most {MAX_LIST_ITEMS} values")
     for item in items:
         _refuse_long(path, item, MAX_VALUE_LENGTH)
     is_all = _has_many(path)
@@ -173,7 +169,7 @@ def _has_many(path: AttributePath) -> bool:
 
 def _refuse_long(path: AttributePath, value: str, most: int) -> None:
     if len(value) > most:
-        raise InvalidQuery(f"the value for {_name(path)} is too long")
+        raise InvalidQuery(f"the value for {keyword_path(path)} is too long")
 
 
 def _by_vr(path: AttributePath, value: str) -> Rule:
@@ -194,7 +190,7 @@ def _text(path: AttributePath, value: str) -> SingleValue | Wildcard:
     pattern = _NUMBERS.get(path.vr)
     if pattern is not None:
         if not pattern.fullmatch(value):
-            raise InvalidQuery(f"{value[:40]!r} is no value for {_name(path)} (VR {path.vr})")
+            raise InvalidQuery(f"{value[:40]!r} is no value for {keyword_path(path)} (VR {path.vr})")
         return SingleValue(value.upper() if path.vr in ("AS", "AT") else value)
     if path.vr in WILDCARD_VRS and ("*" in value or "?" in value):
         return Wildcard(value)
@@ -239,7 +235,7 @@ def _date_time(path: AttributePath, value: str) -> SingleValue | Range:
 
 
 def _no_value(path: AttributePath, value: str) -> InvalidQuery:
-    return InvalidQuery(f"{value[:80]!r} is no value or range of values for {_name(path)} (VR {path.vr})")
+    return InvalidQuery(f"{value[:80]!r} is no value or range of values for {keyword_path(path)} (VR {path.vr})")
 
 
 def _time_of(path: AttributePath) -> AttributePath | None:
@@ -269,7 +265,9 @@ def _date_time_range(date: AttributeMatch, time: AttributeMatch) -> DateTimeRang
     first = normalise_date(first_date) + _interval(first_time)[0] if first_date and first_time else None
     last = normalise_date(last_date) + _interval(last_time)[1] if last_date and last_time else None
     if first and last and last < first:
-        raise InvalidQuery(f"the interval of {_name(date.path)} and {_name(time.path)} ends before it begins")
+        raise InvalidQuery(
+            f"the interval of {keyword_path(date.path)} and {keyword_path(time.path)} ends before it begins"
+        )
     return DateTimeRange(time.path, first, last)
 
 
@@ -292,4 +290,4 @@ def _refuse_reversed(match: AttributeMatch) -> None:
         # Offsets differ by a day and a bit at most: closer ends are left to the matching.
         is_reversed = begins is not None and ends is not None and ends[1] + 2 * DAY < begins[0]
     if is_reversed:
-        raise InvalidQuery(f"the range of {_name(match.path)} ends before it begins")
+        raise InvalidQuery(f"the range of {keyword_path(match.path)} ends before it begins")

@@ -170,13 +170,14 @@ async def _stored_bytes(archive: Archive, delivery: BulkdataDelivery, start: int
     first = start - start % width
     last = min(item.length, -(-(start + length) // width) * width)
     skip, left = start - first, length
-    async for chunk in _read_words(archive.blobs, location.blob_key, item.offset + first, last - first, width):
+    async for chunk in read_words(archive.blobs, location.blob_key, item.offset + first, last - first, width):
         piece = chunk[skip : skip + left]
         skip, left = 0, left - len(piece)
         yield piece
 
 
-async def _read_words(blobs: BlobStore, key: str, offset: int, length: int, width: int) -> AsyncIterator[bytes]:
+async def read_words(blobs: BlobStore, key: str, offset: int, length: int, width: int) -> AsyncIterator[bytes]:
+    """A range of a blob, the bytes of each of its words reversed; what is behind the last whole word comes as it is."""
     if width == 1:
         async for chunk in blobs.open(key, offset, length):
             yield chunk

@@ -20,12 +20,14 @@ _P = ParamSpec("_P")
 class CodecThreads(ThreadPoolExecutor):
     """places   how many threads
     timeout  seconds that one piece of work may take, and that it may wait for a place
+    turns    for work whose input should wait in the store, not in memory, until there is a thread for it soon
     """
 
     def __init__(self, places: int, *, timeout: float = 60.0) -> None:
         super().__init__(places, thread_name_prefix="codec")
         self.places = places
         self.timeout = timeout
+        self.turns = asyncio.Semaphore(2 * places)
         self._started: dict[object, float] = {}
         self._lock = Lock()
 

@@ -7,7 +7,7 @@ from app.db.tombstones import restorable
 from app.dicom.header import ParseLimits, parse_instance
 from app.dicom.instance import InstanceRecord
 from app.dicom.references import InstanceRef, Reference
-from app.errors import BlobNotFound, NotFound, Unavailable
+from app.errors import BlobNotFound, DicomError, NotFound, Unavailable
 from app.observability import log
 from app.services.archive import Archive
 from app.services.tombstones import erase_tombstones, record_tombstones
@@ -27,8 +27,8 @@ async def delete(archive: Archive, ref: Reference) -> int:
 async def restore(archive: Archive, ref: Reference) -> list[InstanceRef]:
     """Bring back the newest deleted content of every instance below `ref` that is not stored now.
 
-    When `ref` is an instance that is stored, its newest replaced content comes back, and what is there now is replaced.
-    Returns what was restored. Raises NotFound when there is nothing to bring back.
+    When `ref` is an instance that is stored, its newest replaced content comes back, and what is there now is replaced. What is
+    missing or damaged is left out. Returns what was restored. Raises NotFound when there is nothing to bring back, Unavailable.
     """
     tombstones = await restorable(archive.db, ref)
     if not tombstones:
@@ -37,8 +37,8 @@ async def restore(archive: Archive, ref: Reference) -> list[InstanceRef]:
     for tombstone in tombstones:
         try:
             record = await read_record(archive.blobs, tombstone.blob_key, archive.limits.parse, tombstone.digest)
-        except BlobNotFound:
-            log.error("restore.blob_missing", key=tombstone.blob_key)
+        except (BlobNotFound, DicomError) as error:  # the others come back all the same
+            log.error("restore.blob_unreadable", key=tombstone.blob_key, problem=str(error))
             continue
         results = await ingest(
             archive.db,

@@ -47,7 +47,7 @@ _MANY = 16  # keys that are looked up by a thread, whatever their size
 
 
 class _Later(Enum):
-    """It is there, and a thread has to read it."""
+    """It is not in memory: a thread has to look."""
 
     LATER = 0
 

@@ -7,10 +7,11 @@ from functools import partial
 from app.db.locate import InstanceLocation
 from app.dicom.conversion_plan import ConversionPlan, Copy, DecodedFrames, Literal, Swap
 from app.dicom.layout import InstanceLayout
-from app.dicom.native_pixels import BitConcatenator, swap_bytes
+from app.dicom.native_pixels import BitConcatenator
 from app.dicom.transcode import plan_explicit_vr_little_endian
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from app.services.archive import Archive
+from app.services.bulkdata import read_words
 from app.services.frames import GROUP_BYTES, read_frames, retrieve_all_frames
 
 
@@ -81,20 +82,10 @@ async def _first_of(frames: AsyncIterator[bytes]) -> list[bytes]:
     return held
 
 
-async def read_segment(archive: Archive, location: InstanceLocation, segment: Copy | Swap) -> AsyncIterator[bytes]:
+def read_segment(archive: Archive, location: InstanceLocation, segment: Copy | Swap) -> AsyncIterator[bytes]:
     """A range of the stored file, its words reversed where the segment says so."""
-    chunks = archive.blobs.open(location.blob_key, segment.offset, segment.length)
-    if isinstance(segment, Copy):
-        async for chunk in chunks:
-            yield chunk
-        return
-    pending = b""
-    async for chunk in chunks:
-        pending += chunk
-        whole = len(pending) - len(pending) % segment.width
-        yield swap_bytes(pending[:whole], segment.width)
-        pending = pending[whole:]
-    yield pending
+    width = segment.width if isinstance(segment, Swap) else 1
+    return read_words(archive.blobs, location.blob_key, segment.offset, segment.length, width)
 
 
 async def _decoded(archive: Archive, location: InstanceLocation, count: int) -> AsyncIterator[bytes]:

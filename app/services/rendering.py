@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from app import __version__
 from app.dicom import rendering
@@ -28,7 +27,6 @@ from app.dicom.rendering.attribute_reader import AttributeReader
 from app.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from app.errors import CodecError
 from app.services.archive import Archive
-from app.services.codec_threads import CodecThreads
 from app.services.frames import plan_frames, read_frames, retrieve_frames
 from app.services.renderables import (
     FrameTarget,
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     from app.dicom.rendering import PresentationState
 
 MAX_SOURCE_PIXELS = 1 << 27  # of one frame: rendering holds several copies of it
-_TURNS: "WeakKeyDictionary[CodecThreads, asyncio.Semaphore]" = WeakKeyDictionary()
 _AHEAD = 3  # images that are rendered while one is sent
 _NATIVE = [Alternative((EXPLICIT_VR_LITTLE_ENDIAN,))]
 
@@ -86,7 +83,7 @@ async def render_image(
     """
 
     async def make() -> bytes:
-        async with _turn(archive):
+        async with archive.codec_threads.turns:
             display = await _prepare(archive, target, parameters, can_hold_profile=media_type in ICC_MEDIA_TYPES)
 
             def draw() -> bytes:
@@ -150,7 +147,7 @@ async def render_animation(
     image = await with_attributes(archive, targets[0].image)
 
     async def display(target: FrameTarget) -> "NDArray[np.uint8]":
-        async with _turn(archive):
+        async with archive.codec_threads.turns:
             prepared = await _prepare(archive, replace(target, image=image), parameters, can_hold_profile=False)
             return (await archive.codec_threads.run(prepared)).pixels
 
@@ -179,12 +176,6 @@ async def render_animation(
         raise CodecError(f"the images cannot be encoded as {media_type}") from error
     finally:
         thread.shutdown(wait=False)  # a reader that goes away does not wait for a frame that nobody wants
-
-
-def _turn(archive: Archive) -> asyncio.Semaphore:
-    """Pixels wait in the store, not in memory, until there is a thread for them soon."""
-    threads = archive.codec_threads
-    return _TURNS.setdefault(threads, asyncio.Semaphore(2 * threads.places))
 
 
 async def _prepare(

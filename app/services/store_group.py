@@ -1,4 +1,4 @@
-"""A group of received instances becomes part of the archive: headers read, blobs durable, then rows (design: blob first, row last).
+"""A group of received instances becomes part of the archive: headers read, blobs durable, and only then rows.
 
 What several requests brought goes through together. One look-up finds those that are stored already, one piece of work makes the
 blobs durable, one short transaction writes the rows; and the headers are read one right behind the other: half a megabyte of
@@ -215,8 +215,8 @@ class _StoreGroup:
 
             try:
                 await candidate.writer.commit(key_of)
-            except Unavailable as error:
-                self._fail([candidate], error)
+            except Exception as error:  # noqa: BLE001 - of this one alone, and logged
+                self._fail_alone("store.commit_failed", candidate, error)
                 return None
             candidate.blob_key = keys[0]
             return candidate
@@ -239,7 +239,9 @@ class _StoreGroup:
         results = []
         for one, answer in zip(candidates, answers, strict=True):
             if isinstance(answer, BaseException):
-                self._fail_insert(one, answer)
+                if not isinstance(answer, Exception):
+                    raise answer
+                self._fail_alone("store.insert_failed", one, answer)
                 continue
             (result,) = answer
             results.append(result)
@@ -264,11 +266,9 @@ class _StoreGroup:
         for batch in self._batches_before():
             await batch.wait()
 
-    def _fail_insert(self, candidate: _Candidate, error: BaseException) -> None:
-        if not isinstance(error, Exception):
-            raise error
+    def _fail_alone(self, event: str, candidate: _Candidate, error: Exception) -> None:
         if not isinstance(error, Unavailable):
-            log.error("store.insert_failed", sop_instance_uid=candidate.ref.sop_instance_uid, exc_info=error)
+            log.error(event, sop_instance_uid=candidate.ref.sop_instance_uid, exc_info=error)
         self._fail([candidate], error)
 
     async def _tidy(self, results: Sequence[IngestResult]) -> None:

@@ -21,7 +21,8 @@ from app.services.archive import Archive
 from app.services.tombstones import erase_tombstones, record_tombstones
 
 PAGE = 500
-# Longer than any batch of an upload waits for its rows (app.services.store.BATCH_SECONDS) plus any database time-out.
+# Longer than blobs that have just been made durable wait for their rows: until the batch before theirs is stored, and for the
+# time-outs of the database.
 DEFAULT_GRACE = timedelta(hours=1)
 
 

@@ -34,19 +34,26 @@ async def verify(archive: Archive, on_progress: Callable[[int], None] = lambda _
     damaged: list[Damage] = []
     done = size = 0
     running: set[asyncio.Task[Damage | None]] = set()
-    async for location in iterate_instances(archive.db):
-        running.add(asyncio.create_task(_check(archive.blobs, location)))
-        size += location.size
-        if len(running) >= CONCURRENT:
-            finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            damaged += [damage for task in finished if (damage := task.result())]
-            done += len(finished)
-            on_progress(done)
-    for task in asyncio.as_completed(running):
-        if damage := await task:
-            damaged.append(damage)
-        done += 1
+
+    async def end_some() -> None:
+        nonlocal done, running
+        finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        damaged.extend(damage for task in finished if (damage := task.result()))
+        done += len(finished)
         on_progress(done)
+
+    try:
+        async for location in iterate_instances(archive.db):
+            running.add(asyncio.create_task(_check(archive.blobs, location)))
+            size += location.size
+            if len(running) >= CONCURRENT:
+                await end_some()
+        while running:
+            await end_some()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
     return VerifyReport(done, size, tuple(damaged))
 
 

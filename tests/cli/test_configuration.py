@@ -59,10 +59,12 @@ def test_the_database_lies_in_the_data_folder_whatever_its_name(tmp_path: Path, 
     assert normalised_url(settings.effective_database_url).database == str(tmp_path / name / "gantry.sqlite")
 
 
-def test_doctor_leaves_nothing_behind_where_nothing_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("blob_url", ["", "{}/blobs", "file://{}/far/blobs"])
+def test_doctor_leaves_nothing_behind_where_nothing_was(tmp_path: Path, blob_url: str) -> None:
     """What root had made the server's own user could not write to."""
     server = Server(tmp_path / "far" / "data")
-    result = Server(tmp_path, {"GANTRY_DATA_DIR": str(server.data_dir), "COLUMNS": "300"}).gantry("doctor")
+    settings = {"GANTRY_DATA_DIR": str(server.data_dir), "GANTRY_BLOB_URL": blob_url.format(tmp_path)}
+    result = Server(tmp_path, {**settings, "COLUMNS": "300"}).gantry("doctor")
     assert result.returncode == 1
     assert re.search(r"^FAIL +Database .*there is none yet\. `gantry serve` makes one", result.stdout, re.MULTILINE)
     assert result.stdout.count("FAIL") == 1

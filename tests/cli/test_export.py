@@ -5,14 +5,18 @@ import hashlib
 import io
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from blake3 import blake3
 from rich.console import Console
 from typer.testing import CliRunner
 
+from app.blobs.digests import digests_of
+from app.cli import wado
 from app.cli.export import ExportPlan, ExportTally, export_studies
 from app.cli.http import Patience
 from app.cli.program import program
@@ -232,6 +236,24 @@ def test_an_etag_made_of_the_digest_is_recognised(peer: RetrievePeer, tmp_path: 
         reply = Reply(200, b"x", (("etag", tag),))
         peer.change = lambda path, _, reply=reply: reply if path == one.path else None  # type: ignore[misc]
         assert Run(peer.url, tmp_path).tally.unchanged == 1
+
+
+def test_files_of_an_earlier_run_are_hashed_beside_the_other_downloads(
+    peer: RetrievePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = stored()
+    peer.instances = [one]
+    Run(peer.url, tmp_path)
+    threads = []
+
+    def hashed(stream: BinaryIO) -> tuple[str, ...]:
+        threads.append(threading.current_thread())
+        return digests_of(stream)
+
+    monkeypatch.setattr(wado, "digests_of", hashed)
+    Run(peer.url, tmp_path)
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,6 +127,25 @@ async def test_a_slow_client_wakes_the_server_for_what_is_worth_it(
         assert (await asyncio.to_thread(client.recv, 1000)).endswith(b"ok")
     assert application.bodies == [("/up", body), ("/next", b"")]
     assert len(reads) <= len(body) / uploads.ENOUGH + 1
+
+
+async def test_whoever_is_woken_too_soon_waits_for_no_more_than_is_left() -> None:
+    """As the system does when it is short of memory."""
+    taken: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.setblocking(False)
+            transport = SimpleNamespace(get_extra_info=lambda _: accepted)
+            whole = asyncio.get_running_loop().create_future()
+            upload = uploads.Upload(transport, 60_000, taken.append, whole.set_result)
+            client.sendall(DATA[:20_000])
+            await until(lambda: len(accepted.recv(20_000, socket.MSG_PEEK)) == 20_000)
+            upload._look()
+            assert b"".join(taken) == DATA[:20_000]
+            client.sendall(DATA[20_000:60_000])
+            assert await asyncio.wait_for(whole, 10)
+    assert b"".join(taken) == DATA[:60_000]
 
 
 async def test_an_application_that_takes_its_time(application: Application, port: int) -> None:

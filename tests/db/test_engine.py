@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, exc, insert, select, text
+from sqlalchemy import Connection, exc, insert, literal, select, text
 from sqlalchemy.util import await_only
 
 from app.db.any_of import any_of, any_of_parameter, listed
@@ -26,6 +26,7 @@ from app.db.engine import (
     transact,
 )
 from app.db.inventory import ping
+from app.db.point_query import few_rows
 from app.db.tables import instances, studies, tombstones
 from app.errors import DatabaseUnavailable, NotFound, OutOfSpace
 
@@ -39,6 +40,7 @@ def executing(*statements: str) -> Callable[[Connection], None]:
 
 
 only_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,21 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     assert isinstance(caught.value.__cause__, OSError)
     with pytest.raises(DatabaseUnavailable):
         await open_database("postgresql://u@127.0.0.1:1/d", connect_timeout=2)
+
+
+async def test_options_of_a_url_that_are_not_known_are_named_without_their_values() -> None:
+    with pytest.raises(ValueError, match=r"does not know: connect_timeout, password_file$"):
+        await open_database("postgresql://u@127.0.0.1:1/d?password_file=secret&connect_timeout=3")
+
+
+@only_postgresql
+async def test_time_limits_in_a_url_give_way_to_ours(database_url: str) -> None:
+    url = normalised_url(database_url).update_query_dict({"timeout": "1", "command_timeout": "1"})
+    db = await open_database(url.render_as_string(hide_password=False))
+    try:
+        assert await few_rows(db, select(literal(1)), {}) == [(1,)]
+    finally:
+        await close_database(db)
 
 
 async def test_a_database_that_is_not_there(database_url: str) -> None:
@@ -265,6 +282,19 @@ async def test_whoever_is_cancelled_leaves_a_whole_transaction(db: Database) -> 
     async with reading(db) as connection:
         found = set((await connection.execute(select(tombstones.c.blob_key))).scalars())
     assert found in (set(), {"a", "b"})
+
+
+@only_sqlite
+async def test_whoever_is_cancelled_when_the_turn_comes_is_cancelled(db: Database) -> None:
+    await db.write_turn.acquire()
+    waiting = asyncio.create_task(transact(db, executing("DELETE FROM studies")))
+    await asyncio.sleep(0.05)
+    db.write_turn.release()
+    await asyncio.sleep(0)  # the turn is given to it, and it does not know yet
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await transact(db, executing("DELETE FROM studies"))  # the turn was given back
 
 
 async def test_work_is_not_tried_forever(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pydicom.data
 
 from app.dicom.codecs import decode_frame
-from app.dicom.frame_index import frame_count, locate_frames
+from app.dicom.frame_index import locate_frames
 from app.dicom.header import parse_instance
 from app.dicom.instance import ParsedInstance
 from app.dicom.layout import ImagePixel, layout_of
@@ -42,10 +42,7 @@ def plan_of(data: bytes, parsed: ParsedInstance) -> ConversionPlan:
         )
     head = data if layout.pixel_data is None else data[: layout.pixel_data.offset]
     tail = b"" if layout.pixel_data is None else data[layout.pixel_data.end :]
-    count = frame_count(parsed.frame_index) if parsed.frame_index else None
-    return plan_explicit_vr_little_endian(
-        head, layout, parsed.transfer_syntax_uid, tail, size=len(data), frame_count=count
-    )
+    return plan_explicit_vr_little_endian(head, layout, parsed.transfer_syntax_uid, tail, size=len(data))
 
 
 def stored_frames(data: bytes, parsed: ParsedInstance, count: int) -> Iterator[bytes]:

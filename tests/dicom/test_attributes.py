@@ -110,7 +110,7 @@ def test_paths() -> None:
     assert stored_path(path) == "00400275.00400009"
     assert stored_path(AttributePath(("00230001",), "LO", ("ACME",))) == "ACME|00230001"
     assert stored_path(AttributePath(("00230010", "00080100"), "SH", ("A.B", ""))) == "A.B|00230010.00080100"
-    assert stored_path(AttributePath(("00100020",), "LO")) == "00100020"
+    assert stored_path(AttributePath(("00100020",), "LO", ("",))) == "00100020"
     assert keyword_path(AttributePath(("00230001",), "LO", ("ACME",))) == "00230001"
     with pytest.raises(KeyError):
         standard_path("NoSuchKeyword")

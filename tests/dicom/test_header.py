@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from app.dicom.deflated import inflate_data_set
+from app.dicom.file_meta import read_file_meta
 from app.dicom.header import ParseLimits, parse_instance
 from app.dicom.instance import INSTANCE_URL_MARK, BulkdataItem, ParsedInstance
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES, Family
@@ -57,7 +58,7 @@ class TestWholeFiles:
         )
         parsed = parse_instance(data)
         assert parsed.transfer_syntax_uid == uid
-        assert parsed.media_storage_sop_instance_uid == "1.2.3.4"
+        assert read_file_meta(data).media_storage_sop_instance_uid == "1.2.3.4"
         assert parsed.text("0020000D") == "1.2"
         assert json_of(parsed)["00100010"] == {"vr": "PN", "Value": [{"Alphabetic": "Doe^John"}]}
         assert (parsed.pixel_data is None) == (TRANSFER_SYNTAXES[uid].family is Family.JPIP)

@@ -101,6 +101,14 @@ def test_one_gif_image() -> None:
     assert found.data == np.asarray(frame.convert("RGB")).tobytes()
 
 
+def test_a_gif_that_ends_with_a_short_comment() -> None:
+    frame = moving(1)[0]
+    data = gif([frame])
+    for comment in (b"\x01a", b"\x02ab"):
+        found = decode(data[:-1] + b"\x21\xfe" + comment + b"\0;", "image/gif")
+        assert found.data == np.asarray(frame.convert("RGB")).tobytes()
+
+
 @pytest.mark.parametrize("disposal", [0, 1, 2, [1, 3, 3, 1, 1], [3, 2, 1, 3, 1]])
 def test_animations_become_frames(disposal: Any) -> None:
     data = gif(moving(5), disposal=disposal)

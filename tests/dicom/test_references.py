@@ -55,7 +55,24 @@ def test_frame_lists(numbers: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "1,", ",1", "-1", "1-3", "a", "1.0", "+1", "²", "2147483648", "9" * 30, "1;2"]
+    "text",
+    [
+        "",
+        "0",
+        "1,",
+        ",1",
+        "-1",
+        "1-3",
+        "a",
+        "1.0",
+        "+1",
+        "²",
+        "2147483648",
+        "9" * 30,
+        "1;2",
+        f"{1:012}000",
+        f"{1:012}{0:05000}",
+    ],
 )
 def test_broken_frame_lists(text: str) -> None:
     with pytest.raises(InvalidFrameList):

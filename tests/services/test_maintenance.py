@@ -72,6 +72,21 @@ async def test_replaced_content_can_be_restored(archive: Archive) -> None:
     assert await content(archive, location.blob_key) == old
 
 
+@pytest.mark.parametrize("length", [None, 0, 100, 300])
+async def test_a_blob_that_is_damaged_or_missing_keeps_no_other_from_being_restored(
+    archive: Archive, length: int | None
+) -> None:
+    study, files = await stored_study(archive)
+    damaged = min(files)
+    blob = next(path for path in files_of(archive) if path.name.startswith(f"{damaged.sop_instance_uid}-"))
+    await delete(archive, study)
+    if length is None:
+        blob.unlink()
+    else:
+        blob.write_bytes(files[damaged][:length])
+    assert await restore(archive, study) == sorted(set(files) - {damaged})
+
+
 async def test_nothing_to_restore_is_said(archive: Archive) -> None:
     with pytest.raises(NotFound):
         await restore(archive, StudyRef("1.2.3"))
@@ -181,6 +196,18 @@ async def test_verify_names_every_damage(archive: Archive) -> None:
     assert "bytes, stored were" in problems
     assert "digest" in problems
     assert len(report.damaged) == 3
+
+
+async def test_verify_that_is_broken_off_leaves_nothing_running(archive: Archive) -> None:
+    await stored_study(archive, 8)
+    before = asyncio.all_tasks()
+
+    def broken_off(_done: int) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        await verify(archive, broken_off)
+    assert asyncio.all_tasks() == before
 
 
 async def test_reindex_rebuilds_what_was_live_and_what_was_deleted(archive: Archive) -> None:

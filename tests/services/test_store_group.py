@@ -112,6 +112,23 @@ async def test_one_that_cannot_be_examined_harms_no_other(
     assert len(files_of(archive)) == 1
 
 
+async def test_a_blob_that_cannot_be_made_harms_no_other(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = make_instance(), [make_instance() for _ in range(3)]
+    instance_key = store_group.instance_key
+
+    def failing(study: str, series: str, instance: str, digest: str) -> str:
+        if instance.encode() in bad:
+            raise ValueError("a fault of ours")
+        return instance_key(study, series, instance, digest)
+
+    monkeypatch.setattr(store_group, "instance_key", failing)
+    (refused,), *stored = await asyncio.gather(*(upload(archive, [data]) for data in (bad, *good)))
+    assert isinstance(refused, RefusedInstance)
+    assert (refused.status, refused.transient) == (store_status.PROCESSING_FAILURE, False)
+    assert all(isinstance(result, StoredInstance) for answer in stored for result in answer)
+    assert (await counts(archive.db))[2] == len(files_of(archive)) == 3
+
+
 async def test_batches_of_a_request_are_stored_side_by_side_and_in_their_order(
     archive: Archive, groups: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

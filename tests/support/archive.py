@@ -67,7 +67,7 @@ def record(data: Mapping[str, Any], *, transfer_syntax: str = EXPLICIT_LITTLE_EN
     study, series, sop = (data[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018"))
     text = orjson.dumps(data).replace(b"\\u0001", b"\x01")  # as the header reader writes it: app.dicom.instance
     digest = digest_of(text)
-    parsed = ParsedInstance(transfer_syntax, sop, 132, data, text, (), None, b"")
+    parsed = ParsedInstance(transfer_syntax, 132, data, text, (), None, b"")
     sop_class = data.get("00080016", {}).get("Value", [""])[0]
     key = f"instances/{study}/{series}/{sop}/{digest[:16]}.dcm"
     return InstanceRecord(InstanceRef(study, series, sop), sop_class, parsed, key, len(text), digest)

@@ -52,7 +52,7 @@ def read_palette(attributes: AttributeReader) -> Palette | None:
             return None
         count, first, bits = (int(value) for value in descriptor)
         count = count or MAX_ENTRIES  # C.7.6.3.1.5: 0 says 65,536
-        if not 1 <= count <= MAX_ENTRIES or bits not in (8, 16):
+        if not 1 <= count <= MAX_ENTRIES or abs(first) >= MAX_ENTRIES or bits not in (8, 16):
             return None
         entries = _entries(attributes, tags[1], tags[2], count, bits)
         if entries is None:
@@ -128,11 +128,14 @@ def _copied_segments(
     if at not in starts or at == position:
         return -1
     for _ in range(values[position + 1]):
-        if at >= position or values[at] == _INDIRECT or len(result) >= count:
+        entries = len(result)
+        if at >= position or values[at] == _INDIRECT or entries >= count:
             break
         at = _segment(values, at, result, count)
         if at < 0:
             return -1
+        if len(result) == entries:
+            break  # an empty segment: copies of thousands of them would take minutes
     return end
 
 

@@ -27,7 +27,7 @@ def encode_image(pixels: Pixels, media_type: str, *, quality: int | None = None,
     """One image.
 
     pixels   rows x columns of grey, or rows x columns x 3 of RGB
-    quality  1 to 100, for image/jpeg, image/jp2, image/jph and image/jxl; 100 is without loss but for image/jpeg.
+    quality  1 to 100, for image/jpeg, image/jp2, image/jph and image/jxl; 100 is without loss, except for image/jpeg.
              None = 90 for image/jpeg, without loss for the others
     icc      profile of RGB to embed; not for image/gif and image/jxl (ICC_MEDIA_TYPES)
 

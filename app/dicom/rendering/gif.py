@@ -43,7 +43,7 @@ def encode_gif(frames: Iterable[Pixels], frame_time_ms: float | None = None) -> 
             raise CodecError("the frames of an animation are of one size")
         if frame_time_ms is not None:
             # Players take less than two hundredths of a second for a mistake.
-            hundredths = max(2, min(round(frame_time_ms / 10), 65535))
+            hundredths = max(2, round(min(frame_time_ms / 10, 65535.0)))
             yield b"\x21\xf9\x04\x04" + struct.pack("<H", hundredths) + b"\x00\x00"
         yield _image(pixels)
     if size is None:

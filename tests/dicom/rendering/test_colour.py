@@ -1,5 +1,6 @@
 """Palettes, luminance and chrominance, planes, more than eight bits (REN-008)."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,15 @@ def test_palettes_that_cannot_be_read(attributes: dict[str, Any]) -> None:
         rendered(ramp(), "PALETTE COLOR", **attributes)
 
 
+def test_a_palette_for_values_beyond_all_words() -> None:
+    attributes = json_of(**palette([2, 0, 16], *[words(1, 2)] * 3))
+    for tag in ("00281101", "00281102", "00281103"):
+        attributes[tag] = {"vr": "FD", "Value": [2, 1e300, 16]}
+    source = source_of(ramp(), "PALETTE COLOR", attributes)
+    with pytest.raises(CodecError):
+        render_frame(ramp().tobytes(), source)
+
+
 def test_segmented_palette() -> None:
     """Discrete, linear and indirect segments (PS3.3 C.7.9.2)."""
     segments = words(0, 2, 0, 100, 1, 4, 500, 0, 1, 7, 2, 2, 0, 0)
@@ -169,6 +179,13 @@ def test_indirect_segments_count_bytes() -> None:
     """The second segment begins at word 4, byte 8."""
     values = [0, 2, 9, 9, 0, 1, 77, 2, 1, 8, 0]
     assert expand_segments(values, 4, 2).tolist() == [9, 9, 77, 77]
+
+
+def test_copies_of_empty_segments_take_no_time() -> None:
+    empty, copies = [0, 0] * 30_000, [2, 65_535, 6, 0] * 1_000
+    started = time.process_time()
+    assert expand_segments([0, 1, 5, *empty, *copies], 100, 2).tolist() == [5]
+    assert time.process_time() - started < 2
 
 
 def test_segments_of_eight_bits() -> None:

@@ -269,6 +269,13 @@ def test_few_colours_are_exact_in_gif() -> None:
     assert (np.asarray(Image.open(io.BytesIO(body)).convert("RGB")) == pixels).all()
 
 
+@pytest.mark.parametrize("rate", ["1e-320", 1e-300])
+def test_an_animation_that_hardly_moves(rate: object) -> None:
+    time = frame_time({"00082144": {"vr": "IS", "Value": [rate]}})
+    image = Image.open(io.BytesIO(b"".join(encode_animation([picture(colour=False)] * 2, "image/gif", time))))
+    assert image.info["duration"] == 655_350
+
+
 def test_animations_that_cannot_be() -> None:
     with pytest.raises(CodecError):
         list(encode_animation([], "image/gif"))
