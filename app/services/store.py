@@ -30,11 +30,17 @@ WRITER_MEMORY = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Flush:
-    """A batch that is being stored, where its parts stood in the request, and what is set when they have their results."""
+    """A batch that is being stored.
+
+    positions  where its parts stood in the request
+    done       set when they have their results
+    large      whether storing it may take long
+    """
 
     results: "asyncio.Future[list[StoreResult]]"
     positions: list[int]
     done: asyncio.Event
+    large: bool
 
 
 @dataclass(slots=True)
@@ -126,14 +132,25 @@ class Intake:
         if len(self._flushes) == BATCHES_AT_ONCE:
             await self._end_flush()
         batch, self._batch, self._batch_bytes = self._batch, [], 0
-        done, after = asyncio.Event(), self._flushes[-1].done if self._flushes else None
-        received = [replace(one, done=done, after=after) for _, one in batch]
+        done, before = asyncio.Event(), self._flushes[-1] if self._flushes else None
+        received = [replace(one, done=done, after=before.done if before else None) for _, one in batch]
+        large = any(one.writer.size > LARGE_BYTES for one in received)
         results: asyncio.Future[list[StoreResult]]
-        if any(one.writer.size > LARGE_BYTES for one in received):  # nobody else shall wait until it is on the disk
+        if before is not None and before.large:
+            results = asyncio.ensure_future(self._store_behind(before, received))
+        elif large:  # nobody else shall wait until it is on the disk
             results = asyncio.ensure_future(store_group(self.archive, received))
         else:
             results = self.archive.arrivals.put(store_group, self.archive, received)
-        self._flushes.append(_Flush(results, [position for position, _ in batch], done))
+        self._flushes.append(_Flush(results, [position for position, _ in batch], done, large))
+
+    async def _store_behind(self, large: _Flush, received: list[Received]) -> list[StoreResult]:
+        """Beside the groups, for its rows come behind those of a large batch, which may take hours to reach an object store.
+
+        And nothing of it lies in the blob store that long without rows (`store_group`).
+        """
+        await large.done.wait()
+        return await store_group(self.archive, received)
 
     async def _end_flush(self) -> None:
         """The oldest."""

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from app.blobs.base import BlobWriter
 from app.blobs.keys import instance_key
+from app.blobs.publishing import LARGE_BYTES
 from app.db.engine import Database
 from app.db.ingest import DuplicatePolicy, IngestResult, Outcome, find_blobs, ingest
 from app.db.ingest_verdicts import Blob
@@ -91,9 +92,7 @@ class _StoreGroup:
         candidates = await self._examine_all()
         try:
             fresh = await self._settle_known(candidates)
-            durable = await self._commit_blobs(fresh)
-            if durable:
-                await self._insert_rows(durable)
+            await self._keep_all(fresh)
         except Unavailable as error:
             self._fail([one for one in candidates if self._results[one.place] is None], error)
         except Exception as error:  # noqa: BLE001 - reported per instance, and logged whole
@@ -203,6 +202,30 @@ class _StoreGroup:
             if (await blobs.stat(blob.blob_key)).size == blob.size:
                 return ""
         return "the blob is missing, or has another size"
+
+    async def _keep_all(self, candidates: list[_Candidate]) -> None:
+        """A large one may take hours to reach an object store: what is durable before it has its rows before it, too. Blobs that
+        stay without rows for long would be taken by a sweep for what nobody refers to.
+        """
+        large = dict.fromkeys(one.ref for one in candidates if one.writer.size > LARGE_BYTES)
+        if not large:
+            return await self._keep(candidates)
+        ways = [self._keep([one for one in candidates if one.ref not in large])]
+        ways += [self._keep_in_turn([one for one in candidates if one.ref == ref]) for ref in large]
+        for outcome in await asyncio.gather(*ways, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+        return None
+
+    async def _keep_in_turn(self, versions: list[_Candidate]) -> None:
+        """Of one instance: the last one is the newest."""
+        for one in versions:
+            await self._keep([one])
+
+    async def _keep(self, candidates: list[_Candidate]) -> None:
+        durable = await self._commit_blobs(candidates)
+        if durable:
+            await self._insert_rows(durable)
 
     async def _commit_blobs(self, candidates: list[_Candidate]) -> list[_Candidate]:
         async def commit(candidate: _Candidate) -> _Candidate | None:

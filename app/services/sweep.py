@@ -21,8 +21,8 @@ from app.services.archive import Archive
 from app.services.tombstones import erase_tombstones, record_tombstones
 
 PAGE = 500
-# Longer than blobs that have just been made durable wait for their rows: until the batch before theirs is stored, and for the
-# time-outs of the database.
+# Longer than blobs that have just been made durable wait for their rows: until a batch of small instances before theirs is
+# stored, and for the time-outs of the database.
 DEFAULT_GRACE = timedelta(hours=1)
 
 

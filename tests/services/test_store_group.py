@@ -241,6 +241,70 @@ async def test_a_large_instance_keeps_nobody_waiting(archive: Archive, monkeypat
     assert all(isinstance(result, StoredInstance) for answer in answers for result in answer)
 
 
+async def test_who_follows_a_large_instance_in_its_request_keeps_nobody_waiting(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor has it blobs without rows, which a sweep would take away, for as long as the large one is on its way."""
+    monkeypatch.setattr(store, "LARGE_BYTES", 10_000)
+    monkeypatch.setattr(store, "BATCH_INSTANCES", 1)
+    gate, committed = asyncio.Event(), 0
+    commit = local._LocalWriter.commit
+
+    async def slow(self: Any, key: Any) -> None:
+        nonlocal committed
+        if self.size > 10_000:
+            await gate.wait()
+        await commit(self, key)
+        committed += 1
+
+    monkeypatch.setattr(local._LocalWriter, "commit", slow)
+    study = new_uid()
+    follower = make_instance(study)
+    mixed = asyncio.create_task(
+        upload(archive, [make_instance(study, rows=128, columns=128), follower, make_instance()])
+    )
+    await asyncio.sleep(0.05)
+    (small,) = await asyncio.wait_for(upload(archive, [make_instance()]), 10)
+    assert isinstance(small, StoredInstance)
+    assert committed == 1
+    assert not mixed.done()
+    gate.set()
+    assert all(isinstance(result, StoredInstance) for result in await mixed)
+    assert await counts(archive.db) == (3, 4, 4)
+
+
+async def test_who_is_in_the_batch_of_a_large_instance_has_its_rows_before_it(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LARGE_BYTES", 10_000)
+    monkeypatch.setattr(store_group, "LARGE_BYTES", 10_000)
+    gate = asyncio.Event()
+    commit = local._LocalWriter.commit
+
+    async def slow(self: Any, key: Any) -> None:
+        if self.size > 10_000:
+            await gate.wait()
+        await commit(self, key)
+
+    monkeypatch.setattr(local._LocalWriter, "commit", slow)
+    uids = {"study": new_uid(), "series": new_uid(), "sop": new_uid()}
+    versions = [make_instance(**uids, rows=rows, columns=128) for rows in (128, 4, 130, 5)]
+    batch = asyncio.create_task(upload(archive, [make_instance(), *versions, make_instance()]))
+    (later,) = await asyncio.wait_for(upload(archive, [make_instance()]), 10)
+    assert isinstance(later, StoredInstance)
+    for _ in range(1000):
+        if await counts(archive.db) == (3, 3, 3):
+            break
+        await asyncio.sleep(0.01)
+    assert await counts(archive.db) == (3, 3, 3)
+    assert not batch.done()
+    gate.set()
+    assert all(isinstance(result, StoredInstance) and result.changed for result in await batch)
+    assert await counts(archive.db) == (4, 4, 4)
+    location = await locate_instance(archive.db, InstanceRef(*uids.values()))
+    assert await content(archive, location.blob_key) == versions[-1]
+
+
 def test_archives_have_queues_of_their_own(archive: Archive) -> None:
     assert isinstance(archive.arrivals, GroupQueue)
     assert archive.arrivals is not archive.rows
