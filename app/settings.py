@@ -3,6 +3,7 @@
 Read by app.main and app.cli only; values are handed down. The table in docs/operations.md is compared with this file by a test.
 """
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 MOST_COUNTED = 2**31 - 1
 MOST_BYTES = 2**60
+# RFC 6454 6.2: what a browser sends has no path, not even a slash at its end. Scheme and host are in lower case.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\sA-Z/?#@]*")
 
 
 class DuplicateSetting(StrEnum):
@@ -133,7 +136,9 @@ class Settings(BaseSettings):
         description="Force blobs to disk before an upload is answered. Only ever switch off to load data that can be loaded again.",
     )
     cors_origins: str = Field(
-        "*", description="Origins that browsers may call from, comma-separated; `*` is any, empty is none."
+        "*",
+        description="Origins that browsers may call from, e.g. `https://ohif.example.org`, comma-separated; `*` is any, empty "
+        "is none.",
     )
     log_format: LogFormat = Field(LogFormat.TEXT, description="`text` or `json`.")
     metrics_dir: str = Field(
@@ -157,6 +162,16 @@ class Settings(BaseSettings):
             raise ValueError("must be debug, info, warning or error")
         return value.lower()
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_send_them(cls, value: str) -> str:
+        for origin in (one.strip() for one in value.split(",")):
+            if origin not in ("", "*", "null") and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin} is no origin: those have a scheme and a host, no path, as in https://ohif.example.org"
+                )
+        return value
+
     @field_validator("public_url")
     @classmethod
     def _absolute(cls, value: str) -> str:
@@ -165,7 +180,7 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         url = urlsplit(value)  # raises ValueError
-        if not url.hostname or "?" in value or "#" in value:
+        if not url.hostname or any(mark in value for mark in "?# "):
             raise ValueError("must be a scheme, a host and at most a path, as in https://pacs.example.org/archive")
         return value.rstrip("/")
 

@@ -1,7 +1,8 @@
 """Metrics of several server processes as those of one: whichever is asked answers for all of them.
 
 Each tells its own in a file of a folder that they share, a second late at most. They are counters and histograms, which are added
-up. What a process had counted that has ended since still counts: else a counter would fall.
+up. What a process had counted that has ended since still counts: else a counter would fall. So it would where another answers
+next that has not been told what the one before answered, or where that one was killed: whoever answers tells first.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
+from threading import Lock
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,6 +31,7 @@ class SharedMetrics:
         self._name = f"{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
         self._told = b""
         self._is_troubled = False
+        self._telling = Lock()  # what was counted later is never overwritten by what was counted before
 
     @contextlib.asynccontextmanager
     async def told(self) -> AsyncIterator[None]:
@@ -47,9 +50,9 @@ class SharedMetrics:
 
     def text(self) -> bytes:
         """In Prometheus' text format. Blocking where there are others."""
-        own = generate_latest(self._registry)
         if self._folder is None:
-            return own
+            return generate_latest(self._registry)
+        own = self._tell(self._folder)
         others = [path for path in self._folder.glob(f"*{_SUFFIX}") if path.name != self._name]
         return generate_latest(_Sum([own, *_contents(others)]))
 
@@ -58,20 +61,23 @@ class SharedMetrics:
             await asyncio.to_thread(self._tell, folder)
             await asyncio.sleep(SECONDS)
 
-    def _tell(self, folder: Path) -> None:
-        text = generate_latest(self._registry)
-        if text == self._told:
-            return
-        unfinished = folder / f"{self._name}.unfinished"
-        try:
-            unfinished.write_bytes(text)
-            unfinished.replace(folder / self._name)
-        except OSError as error:
-            if not self._is_troubled:  # once, not every second
-                log.warning("metrics.not_told", error=error.strerror)
-            self._is_troubled = True
-        else:
-            self._told, self._is_troubled = text, False
+    def _tell(self, folder: Path) -> bytes:
+        """What was told."""
+        with self._telling:
+            text = generate_latest(self._registry)
+            if text == self._told:
+                return text
+            unfinished = folder / f"{self._name}.unfinished"
+            try:
+                unfinished.write_bytes(text)
+                unfinished.replace(folder / self._name)
+            except OSError as error:
+                if not self._is_troubled:  # once, not every second
+                    log.warning("metrics.not_told", error=error.strerror)
+                self._is_troubled = True
+            else:
+                self._told, self._is_troubled = text, False
+            return text
 
 
 class _Sum(Collector):

@@ -192,6 +192,15 @@ class _Parts:
         self._skipping = False
 
 
+def _tell(refused: RefusedInstance) -> None:
+    uid, reason = refused.sop_instance_uid, refused.message
+    # Those two are the archive's fault, not the sender's.
+    if refused.status in (store_status.OUT_OF_RESOURCES, store_status.PROCESSING_FAILURE):
+        log.error("store.refused", sop_instance_uid=uid, reason=reason, cause=repr(refused.cause))
+    else:
+        log.info("store.refused", sop_instance_uid=uid, reason=reason)
+
+
 def _answer(
     request: Request, results: list[StoreResult], confined: StudyRef | None, representation: Representation
 ) -> Response:
@@ -199,7 +208,7 @@ def _answer(
     for result in results:
         if isinstance(result, RefusedInstance):
             INSTANCES_STORED.labels("refused").inc()
-            log.info("store.refused", sop_instance_uid=result.sop_instance_uid, reason=result.message)
+            _tell(result)
             response.failed(result.sop_class_uid, result.sop_instance_uid, result.status)
         else:
             INSTANCES_STORED.labels("stored" if result.changed else "unchanged").inc()

@@ -19,7 +19,7 @@ from pathlib import Path
 from app.blobs.base import BlobStat, BlobStore, BlobWriter, KeyOf
 from app.blobs.files import FileSlice, OpenFile, OpenFiles, are_ends_in_memory
 from app.blobs.folder_tree import FOLDER_MODE, FolderTree
-from app.blobs.keys import INSTANCES, is_key, validate_key, validate_prefix
+from app.blobs.keys import INSTANCES, TOMBSTONES, is_key, validate_key, validate_prefix
 from app.blobs.publishing import Publishing
 from app.blobs.ranges import RangeGroup, coalesce, distribute, validate_range
 from app.blobs.spool import SpoolFile, SpoolFolder, SpoolWriter, storage_error
@@ -313,7 +313,9 @@ class _LocalWriter(SpoolWriter):
 
     async def _publish(self, key: str | KeyOf) -> None:
         def complete() -> tuple[SpoolFile, str]:
-            return self._flush(), self._named(key)
+            # The room that uploads leave is there for the marks of what is deleted: a few bytes, and the way to more room.
+            is_mark = isinstance(key, str) and key.startswith(TOMBSTONES)
+            return self._flush(into_reserve=is_mark), self._named(key)
 
         await self._publishing.publish(complete, self.size)
         self._file = None

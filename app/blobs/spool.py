@@ -316,9 +316,10 @@ class SpoolWriter(BlobWriter):
             self._hash.update(piece)
         self._hashed = self._held.size
 
-    def _flush(self) -> SpoolFile:
-        """All bytes are hashed and in the spool file, which is made if need be."""
-        self._folder.require_room(self._held.size)
+    def _flush(self, *, into_reserve: bool = False) -> SpoolFile:
+        """All bytes are hashed and in the spool file, which is made if need be; `into_reserve` where uploads have no room left."""
+        if not into_reserve:
+            self._folder.require_room(self._held.size)
         if self._file is None:
             self._file = self._folder.new_file()
         if self._held.size:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import tomllib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PREFIX = "GANTRY_"
+_LONGEST_REASON = 500
 
 
 def output() -> "Console":
@@ -109,7 +111,7 @@ def with_archive(
     try:
         return asyncio.run(run())
     except (Unavailable, BlobNotFound, ValueError) as error:
-        raise fail(f"{error} ({locations(settings)})") from error
+        raise fail(f"{with_reason(error)} ({locations(settings)})") from error
     except GantryError as error:
         raise fail(str(error)) from error
     except OSError as error:
@@ -117,6 +119,20 @@ def with_archive(
     except KeyboardInterrupt:
         complain("gantry: interrupted", "yellow")
         raise typer.Exit(130) from None
+
+
+def with_reason(error: Exception) -> str:
+    """`error`, and what the database or the store said itself: it names the role, the database or the permission that is missing.
+
+    Of several lines the first; without the query of a URL, where object stores have keys.
+    """
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    said = str(cause).strip().partition("\n")[0]
+    if cause is error or not said:
+        return str(error)
+    return f"{error}: {re.sub(r'[?][^ ]*', '?...', said)[:_LONGEST_REASON]}"
 
 
 def locations(settings: Settings) -> str:

@@ -19,7 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 from app import __version__
-from app.cli.configuration import blob_location, database_location, load_settings, output, unknown_in_words
+from app.cli.configuration import (
+    blob_location,
+    database_location,
+    load_settings,
+    output,
+    unknown_in_words,
+    with_reason,
+)
 from app.cli.text import printable, size_text
 from app.errors import GantryError
 from app.settings import Settings
@@ -67,7 +74,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _packages()
     yield _codecs()
     yield _settings(settings)
-    yield _data_folder(settings.data_dir)
+    yield _folder("Data folder", settings.data_dir, "GANTRY_DATA_DIR")
+    if settings.cache_dir and settings.cache_bytes:
+        yield _folder("Cache", settings.effective_cache_dir, "GANTRY_CACHE_DIR")
+    if settings.metrics_dir and settings.workers > 1:
+        yield _folder("Metrics", Path(settings.metrics_dir), "GANTRY_METRICS_DIR")
     yield _free_space(settings)
     yield asyncio.run(_database(settings))
     yield asyncio.run(_blob_store(settings))
@@ -79,6 +90,7 @@ def _leaving_no_folders(settings: Settings) -> Iterator[None]:
     from app.blobs.urls import folder_of
 
     folders = [settings.data_dir.absolute(), settings.spool_dir.absolute()]
+    folders += [Path(folder).absolute() for folder in (settings.cache_dir, settings.metrics_dir) if folder]
     with suppress(ValueError):  # _blob_store tells what is wrong with the URL
         if (blobs := folder_of(settings.effective_blob_url)) is not None:
             folders += [blobs.absolute(), blobs.absolute() / ".spool"]
@@ -168,8 +180,8 @@ def _settings(settings: Settings) -> Finding:
     return Finding("Settings", True, "can be used")
 
 
-def _data_folder(folder: Path) -> Finding:
-    """Whether files can be made, forced to disk and removed in the data folder, or where it would be made."""
+def _folder(subject: str, folder: Path, setting: str) -> Finding:
+    """Whether files can be made, forced to disk and removed in the folder, or where it would be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=".doctor-", dir=folder)
@@ -180,9 +192,9 @@ def _data_folder(folder: Path) -> Finding:
             os.close(descriptor)
             os.unlink(name)  # noqa: PTH108
     except OSError as error:
-        remedy = "Set GANTRY_DATA_DIR to a folder that this user may write to"
-        return Finding("Data folder", False, f"{folder}: {error.strerror or error}", remedy)
-    return Finding("Data folder", True, str(folder.resolve()))
+        remedy = f"Set {setting} to a folder that this user may write to"
+        return Finding(subject, False, f"{folder}: {error.strerror or error}", remedy)
+    return Finding(subject, True, str(folder.resolve()))
 
 
 def _free_space(settings: Settings) -> Finding:
@@ -214,7 +226,9 @@ async def _database(settings: Settings) -> Finding:
         finally:
             await close_database(database)
     except (GantryError, ValueError, OSError) as error:
-        return Finding("Database", False, f"{where}: {error}", "Check GANTRY_DATABASE_URL, and that the server runs")
+        return Finding(
+            "Database", False, f"{where}: {with_reason(error)}", "Check GANTRY_DATABASE_URL, and that the server runs"
+        )
     if pending:
         return Finding("Database", False, f"{where}: {len(pending)} migrations to apply", "Run `gantry migrate`")
     if broken_off:
@@ -251,7 +265,7 @@ async def _blob_store(settings: Settings) -> Finding:
         finally:
             await store.close()
     except (GantryError, ValueError, OSError) as error:
-        return Finding("Blob store", False, f"{where}: {error}", remedy)
+        return Finding("Blob store", False, f"{where}: {with_reason(error)}", remedy)
     return Finding(
         "Blob store", not problem, f"{where}{f': {problem}' if problem else ', writes, reads and deletes'}", remedy
     )

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from app.cli.configuration import fail
+
 EPILOG = """
 Examples:
 
@@ -33,4 +35,7 @@ def openapi_command(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        out.write_text(text, encoding="utf-8")
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise fail(f"{out}: {error.strerror or error}") from error

@@ -77,8 +77,8 @@ def _open(path: str) -> int | None:
 def _lock(descriptor: int, *, alone: bool) -> None:
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise _in_the_way(alone=alone) from error
+    except BlockingIOError:
+        raise _in_the_way(alone=alone) from None  # that says it all
     except OSError:
         return
 

@@ -112,7 +112,7 @@ class Intake:
         results = [result for result in self._results if result is not None]
         down = [one for one in results if isinstance(one, RefusedInstance) and one.transient]
         if down and len(down) == len(results):
-            raise Unavailable(down[0].message)
+            raise Unavailable(down[0].message) from down[0].cause
         return results
 
     async def abort(self) -> None:

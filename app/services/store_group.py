@@ -332,6 +332,7 @@ def _failed(sop_class_uid: str, sop_instance_uid: str, error: Exception) -> Refu
         store_status.OUT_OF_RESOURCES if full else store_status.PROCESSING_FAILURE,
         str(error) if isinstance(error, Unavailable) else "internal error",
         transient=isinstance(error, Unavailable) and not full,
+        cause=error.__cause__,
     )
 
 

@@ -1,6 +1,6 @@
 """What becomes of each instance of a store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.dicom.instance import DicomJson
 from app.dicom.references import InstanceRef
@@ -30,13 +30,14 @@ class StoredInstance:
 
 @dataclass(frozen=True, slots=True)
 class RefusedInstance:
-    """UIDs are "" where they could not be read. `transient`: the same request may succeed later."""
+    """UIDs are "" where they could not be read. `transient`: the same request may succeed later. `cause` is for the log."""
 
     sop_class_uid: str
     sop_instance_uid: str
     status: StoreStatus
     message: str
     transient: bool = False
+    cause: BaseException | None = field(default=None, compare=False)
 
 
 StoreResult = StoredInstance | RefusedInstance

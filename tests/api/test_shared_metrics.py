@@ -69,6 +69,16 @@ async def test_they_are_added_up(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_what_was_answered_is_known_to_who_answers_next(tmp_path: Path) -> None:
+    """Even of one that is killed before it tells for the next time: a counter that falls counts as begun anew, from nothing."""
+    one, other = Process(tmp_path), Process(tmp_path)
+    one.stored.labels("stored").inc(2)
+    assert one.values()["gantry_instances_stored_total", "result=stored"] == 2
+    other.stored.labels("stored").inc()
+    assert other.values()["gantry_instances_stored_total", "result=stored"] == 3
+    assert one.values()["gantry_instances_stored_total", "result=stored"] == 3
+
+
 async def test_of_one_process_alone() -> None:
     process = Process(None)
     async with process.shared.told():

@@ -42,7 +42,9 @@ def test_a_variable_that_no_setting_has_is_told(tmp_path: Path) -> None:
     assert re.search(r"^FAIL +Settings +not used, for want of such settings", result.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("url", ["https://", "https://:80", "https://host/x?y=1", "https://host/#x", "https://[host"])
+@pytest.mark.parametrize(
+    "url", ["https://", "https://:80", "https://host/x?y=1", "https://host/#x", "https://[host", "https://a b"]
+)
 def test_a_public_url_that_no_client_could_follow(url: str) -> None:
     with pytest.raises(ValidationError, match="public_url"):
         Settings(public_url=url)
@@ -51,6 +53,18 @@ def test_a_public_url_that_no_client_could_follow(url: str) -> None:
 @pytest.mark.parametrize("url", ["", "http://host", "https://host:8443/pacs", "https://[::1]:8080"])
 def test_a_public_url(url: str) -> None:
     assert Settings(public_url=url and f"{url}/").public_url == url
+
+
+@pytest.mark.parametrize("origins", ["ohif.example", "https://a.example/", "https://A.example", "*, https://b/viewer"])
+def test_origins_that_no_browser_sends(origins: str) -> None:
+    """Rather than a viewer that is refused without a word."""
+    with pytest.raises(ValidationError, match="cors_origins"):
+        Settings(cors_origins=origins)
+
+
+@pytest.mark.parametrize("origins", ["", "*", "null", "https://a.example, http://[::1]:3000,", "file://,app://-"])
+def test_origins(origins: str) -> None:
+    assert Settings(cors_origins=origins).cors_origins == origins
 
 
 @pytest.mark.parametrize("name", ["plain", "two words", "Ärzte", "100%25 safe", "what?=1&x", "a#b+c;d"])

@@ -155,9 +155,9 @@ def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
     result = serve(tmp_path, "--port", "0", database_url=url)
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith(
-        "gantry: the database cannot be reached (database postgresql://gantry:***@127.0.0.1:"
-    )
+    assert result.stderr.startswith("gantry: the database cannot be reached: ")
+    assert "Connect call failed" in result.stderr
+    assert " (database postgresql://gantry:***@127.0.0.1:" in result.stderr
     assert "secret" not in result.stderr
 
 
@@ -379,5 +379,6 @@ def test_several_workers_and_a_database_that_does_not_answer(tmp_path: Path) -> 
     result = serve(tmp_path, "--port", "0", "--workers", "2", database_url=url)
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("gantry: the database cannot be reached (database postgresql://gantry:***@")
+    assert result.stderr.startswith("gantry: the database cannot be reached: ")
+    assert " (database postgresql://gantry:***@" in result.stderr
     assert result.stdout == ""

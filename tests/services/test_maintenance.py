@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from app.blobs import LocalBlobStore
 from app.blobs.base import BlobStore, BlobWriter
 from app.blobs.keys import instance_key
 from app.db.engine import Database
 from app.db.inventory import counts
 from app.db.locate import locate_instance, locate_instances
+from app.dicom import store_status
 from app.dicom.references import InstanceRef, SeriesRef, StudyRef
 from app.errors import BlobStoreUnavailable, Gone, NotFound, OutOfSpace
 from app.services.archive import Archive
 from app.services.deletion import delete, restore
 from app.services.reindex import reindex
-from app.services.store_results import StoredInstance
+from app.services.store_results import RefusedInstance, StoredInstance
 from app.services.sweep import sweep
 from app.services.tombstones import erase_tombstones, record_tombstones
 from app.services.verify import verify
@@ -149,6 +151,21 @@ async def test_sweep_writes_sidecars_that_a_crash_left_out(archive: Archive) -> 
     report = await sweep(archive, delete=True, grace=AT_ONCE)
     assert report.tombstones_repaired == 3
     assert len([path for path in files_of(archive) if path.suffix == ".json"]) == 3
+
+
+async def test_marks_take_of_the_room_that_uploads_leave(archive: Archive) -> None:
+    """Who deletes because the disk is nearly full gets what a reindex needs to know of it, and a sweep that ends well."""
+    study, _ = await stored_study(archive)
+    assert isinstance(archive.blobs, LocalBlobStore)
+    archive.blobs.spool.min_free_bytes = 2**60
+    (refused,) = await upload(archive, [make_instance()])
+    assert isinstance(refused, RefusedInstance)
+    assert refused.status is store_status.OUT_OF_RESOURCES
+    await delete(archive, study)
+    sidecars = [path for path in files_of(archive) if path.suffix == ".json"]
+    assert len(sidecars) == 3
+    sidecars[0].unlink()
+    assert (await sweep(archive, delete=True, grace=AT_ONCE)).tombstones_repaired == 1
 
 
 async def test_sweep_makes_room_before_it_writes(archive: Archive, tmp_path: Path) -> None:

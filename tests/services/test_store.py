@@ -173,12 +173,13 @@ async def test_database_away_is_said_as_a_whole_and_keeps_no_half(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(db: Database, *_: object, **__: object) -> None:
-        raise DatabaseUnavailable("the database does not answer")
+        raise DatabaseUnavailable("the database does not answer") from ConnectionRefusedError("port 5432")
 
     monkeypatch.setattr(store_group, "ingest", away)
     data = make_instance()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as raised:
         await upload(archive, [data])
+    assert isinstance(raised.value.__cause__, ConnectionRefusedError), "the log needs to know why"
     monkeypatch.undo()
     assert await counts(archive.db) == (0, 0, 0)
     assert len(files_of(archive)) == 1, "whether the rows were committed is not known: only a sweep may judge the blob"
