@@ -12,6 +12,7 @@ is taken of which nothing is taken. There is one timer for each connection, whic
 requests that come whole cost it nothing.
 """
 
+import re
 from asyncio import TimerHandle
 from enum import Enum
 from typing import Any
@@ -30,6 +31,9 @@ MOST_BEHIND = (
     200  # requests that wait for the answer to another: each takes a hundred times the room that it was sent in
 )
 _NO_HOST = "A request of HTTP/1.1 has one Host header (RFC 9112 section 3.2)."
+_BAD_HOST = "The Host header is not a host and its port (RFC 9112 section 3.2)."
+# RFC 3986 3.2.2 and 3.2.3: a name, which may be empty, or an address in brackets, with its zone (RFC 6874).
+_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.~_%-]+\]|[0-9A-Za-z._~%!$&'()*+,;=-]*+)(?::[0-9]*)?")
 _TOO_MUCH = f"A head, or trailers, of more than {LARGEST_HEAD} bytes are not read here."
 
 
@@ -187,10 +191,15 @@ class ReceivingProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._comes_again():
             return
-        if self.parser.get_http_version() == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+        version = self.parser.get_http_version()
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if version == "1.1" and len(hosts) != 1:
             self._refuse(400, _NO_HOST)
             raise ValueError("not one Host")  # the parser goes no further
-        if self.parser.get_http_version() == "1.0":
+        if not all(map(_HOST.fullmatch, hosts)):
+            self._refuse(400, _BAD_HOST)
+            raise ValueError("no host in Host")
+        if version == "1.0":
             self.expect_100_continue = False  # RFC 9110 10.1.1: it would take 100 for the answer
         super().on_headers_complete()
         if len(self.pipeline) > MOST_BEHIND:
