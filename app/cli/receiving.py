@@ -12,6 +12,7 @@ is taken of which nothing is taken. There is one timer for each connection, whic
 requests that come whole cost it nothing.
 """
 
+import re
 from asyncio import TimerHandle
 from enum import Enum
 from typing import Any
@@ -29,6 +30,9 @@ ANSWER_SECONDS = 300.0  # for more of an answer to be taken: who is slow, or pau
 # Requests that wait for the answer to another: each takes a hundred times the room that it was sent in.
 MOST_BEHIND = 200
 _NO_HOST = "A request of HTTP/1.1 has one Host header (RFC 9112 section 3.2)."
+_BAD_HOST = "The Host header is not a host and its port (RFC 9112 section 3.2)."
+# RFC 3986 3.2.2 and 3.2.3: a name, which may be empty, or an address in brackets, with its zone (RFC 6874).
+_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.~_%-]+\]|[0-9A-Za-z._~%!$&'()*+,;=-]*+)(?::[0-9]*)?")
 _TOO_MUCH = f"A head, or trailers, of more than {LARGEST_HEAD} bytes are not read here."
 
 
@@ -77,17 +81,40 @@ class ReceivingProtocol(HttpToolsProtocol):
             if data.find(b"\r\n\r\n", 0, room) < 0:  # else it is the body behind that is long
                 self._receive_long_head(data, room)
                 return
-        super().data_received(data)
+        self._parse(data)
         if self._part is not None:
             self._wait_for_rest()
         else:
             self._unread = 0  # empty lines, of which nothing ever comes
 
+    def _parse(self, data: bytes) -> None:
+        """As uvicorn's own `data_received`, but for requests that would have the protocol changed: they may be answered as if they
+        would not (RFC 9110 7.8). The parser takes what is behind their heads for another protocol: it is given them anew, without
+        that wish.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+            except httptools.HttpParserError:
+                self.logger.warning("Invalid HTTP request received.")
+                self.send_400_response("Invalid HTTP request received.")
+                return
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"".join((*lines, b"\r\n"))
+
     def _receive_long_head(self, data: bytes, room: int) -> None:
         """More than a head may have, and no end of one is in sight: it must be within the `room` that is left."""
         self._unread = LARGEST_HEAD
         if room:
-            super().data_received(data[:room])
+            self._parse(data[:room])
         if self.transport.is_closing():
             return
         if self._unread == LARGEST_HEAD:
@@ -161,16 +188,25 @@ class ReceivingProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if self.parser.get_http_version() == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+        if self._comes_again():
+            return
+        version = self.parser.get_http_version()
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if version == "1.1" and len(hosts) != 1:
             self._refuse(400, _NO_HOST)
             raise ValueError("not one Host")  # the parser goes no further
+        if not all(map(_HOST.fullmatch, hosts)):
+            self._refuse(400, _BAD_HOST)
+            raise ValueError("no host in Host")
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110 10.1.1: it would take 100 for the answer
         super().on_headers_complete()
         if len(self.pipeline) > MOST_BEHIND:
             # The parser goes no further, and the connection ends with 400.
             raise OverflowError("too many requests wait")
         if self.cycle is not None:
             self.cycle.body = Chunks()  # type: ignore[assignment]
-        self._left = 0 if self.parser.should_upgrade() else _length_of_body(self.headers)
+        self._left = _length_of_body(self.headers)
         self._part, self._unread = _Part.BODY, 0
 
     def on_body(self, body: bytes) -> None:
@@ -179,9 +215,15 @@ class ReceivingProtocol(HttpToolsProtocol):
         self._unread = 0
 
     def on_message_complete(self) -> None:
+        if self._comes_again():
+            return
         self._left = self._unread = 0
         self._part = None
         super().on_message_complete()
+
+    def _comes_again(self) -> bool:
+        """Whether this is the head of a request with an Upgrade header. CONNECT is refused as it is."""
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
     def on_response_complete(self) -> None:
         """As uvicorn's own, which makes a new timer for every answer: a fifth of the time of a small one."""

@@ -212,6 +212,40 @@ async def test_a_request_of_http_1_1_names_one_host(application: Application, po
     assert application.asked <= 1  # the one in front, of the other connection
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(
+            (host, 200)
+            for host in ("", "x", "x:", "a_b.example:80", "[::1]:8080", "[fe80::1%25eth0]", "a%20b", "127.0.0.1")
+        ),
+        *(
+            (host, 400)
+            for host in (
+                "a b",
+                "a/b",
+                "a?b",
+                "a#b",
+                "me@a",
+                "a:b",
+                "a:1:2",
+                "[::1",
+                "::1",
+                "a, b",
+                '"a"',
+                "\xff",
+                "a\\b",
+            )
+        ),
+    ],
+)
+async def test_a_host_is_a_name_or_an_address(application: Application, port: int, host: str, status: int) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nConnection: close\r\nHost: " + host.encode("latin-1") + b"\r\n\r\n")
+        assert (await rest_of(reader)).startswith(f"HTTP/1.1 {status} ".encode())
+    assert application.asked == (status == 200)
+
+
 async def test_a_client_of_http_1_0_need_not_name_a_host(application: Application, port: int) -> None:
     async with connected(port) as (reader, writer):
         writer.write(b"GET / HTTP/1.0\r\n\r\n")
