@@ -40,6 +40,10 @@ ACCEPT_INSTANCE = ", ".join(
     [f"application/dicom; transfer-syntax={syntax};q={q}" for syntax, q in _AS_STORED]
     + [f"{_MULTIPART}; transfer-syntax={syntax};q={q / 2}" for syntax, q in _AS_STORED]
 )
+# PS3.18 8.7.5 has lists of ranges; Orthanc takes a list for one range, and refuses all of it for the type of the first. Then
+# one range asks again: that of the default media type (Table 10.4.4-1), which every server knows.
+ACCEPT_ONE_RANGE = f"{_MULTIPART}; transfer-syntax=*"
+_NOT_UNDERSTOOD = (400, 406)
 
 
 class RetrieveFailed(Exception):
@@ -135,7 +139,7 @@ class WadoClient:
             headers = {"Accept": ACCEPT_INSTANCE if isinstance(ref, InstanceRef) else ACCEPT_SERIES}
             if known is not None:
                 headers["If-None-Match"] = known.entity_tags
-            async with self._get(resource_path(ref), headers) as response:
+            async with self._get_in_some_range(resource_path(ref), headers) as response:
                 if known is not None and known.is_current(response):
                     yield Written(known.ref, known.transfer_syntax_uid, unchanged=True)
                     return
@@ -151,6 +155,16 @@ class WadoClient:
     def _known(self, ref: InstanceRef) -> "_KnownFile | None":
         path = instance_path(self.folder, ref)
         return _KnownFile.read(ref, path) if path.is_file() else None
+
+    @asynccontextmanager
+    async def _get_in_some_range(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+        """An answer to the Accept header, or, where the server makes nothing of it, to the plainest one."""
+        async with self._get(path, headers) as response:
+            if response.status_code not in _NOT_UNDERSTOOD:
+                yield response
+                return
+        async with self._get(path, {**headers, "Accept": ACCEPT_ONE_RANGE}) as response:
+            yield response
 
     @asynccontextmanager
     async def _get(

@@ -20,6 +20,7 @@ from app.cli import wado
 from app.cli.export import ExportPlan, ExportTally, export_studies
 from app.cli.http import Patience
 from app.cli.program import program
+from app.cli.wado import ACCEPT_ONE_RANGE
 from tests.cli.retrieve_peer import RetrievePeer, Stored, multipart
 from tests.cli.store_peer import Reply, running
 from tests.cli.test_import import PROGRAM, wait_for
@@ -140,6 +141,20 @@ def test_import_and_export_are_inverse(archive: str, tmp_path: Path) -> None:
 
 
 # From servers that are wrong.
+
+
+@pytest.mark.parametrize("status", [400, 406])
+def test_a_server_that_takes_the_ranges_of_accept_for_one(peer: RetrievePeer, tmp_path: Path, status: int) -> None:
+    """As Orthanc does, which offers instances only as parts and says nothing of their transfer syntaxes in searches."""
+
+    def refuse(path: str, accept: str) -> Reply | None:
+        is_search = path.endswith("/instances")
+        return None if is_search or accept == ACCEPT_ONE_RANGE else Reply(status, b"cannot generate this content type")
+
+    peer.instances = [stored(syntax=syntax, told="") for syntax in (EXPLICIT, IMPLICIT)]
+    peer.change = refuse
+    result = Run(peer.url, tmp_path)
+    assert (result.code, result.files) == (0, expected(peer.instances)), result.output
 
 
 def test_a_study_that_is_not_there_fails(peer: RetrievePeer, tmp_path: Path) -> None:
