@@ -35,6 +35,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("gantry")
 disable_created_metrics()  # type: ignore[no-untyped-call]  # times are not to be added up (app.shared_metrics)
 registry = CollectorRegistry()
 
+_TOLD = "(logged with its request)"
+
 # Upper bounds of the histogram, in seconds.
 _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -205,7 +207,19 @@ def configure_logging(*, as_json: bool, level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"
+    logging.getLogger("uvicorn.error").addFilter(_is_untold)
     # Libraries that tell every statement or warn about each odd file: their errors reach us as exceptions.
     for name in ("sqlalchemy.engine", "alembic", "aiosqlite", "httpx"):
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
     logging.getLogger("pydicom").setLevel(logging.ERROR)
+
+
+def log_failure(error: Exception, event: str, **words: object) -> None:
+    """With its traceback, once: not again by the server, which it is raised to because the answer has begun."""
+    log.error(event, exc_info=error, **words)
+    error.add_note(_TOLD)
+
+
+def _is_untold(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return _TOLD not in getattr(error, "__notes__", ())

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.status_reports import status_report
 from app.asgi_extensions import AGAIN, SEND_FILES, Again, Pieces, RawHeaders, Repeat
-from app.observability import REQUESTS, log, log_request
+from app.observability import REQUESTS, log_failure, log_request
 
 MAX_REQUEST_ID = 128
 
@@ -68,8 +68,8 @@ class RequestContext:
 
         try:
             await self.app(scope, listen, observe)
-        except Exception:
-            log.exception("request.failed", method=scope["method"], path=scope["path"], status=status)
+        except Exception as error:
+            log_failure(error, "request.failed", method=scope["method"], path=scope["path"], status=status)
             if status:
                 raise  # the answer has begun: the server closes the connection, nothing is faked
             await status_report(scope, 500, "internal error; the server's log has more", transient=True)(
