@@ -211,13 +211,18 @@ def configure_logging(*, as_json: bool, level: str) -> None:
     # Libraries that tell every statement or warn about each odd file: their errors reach us as exceptions.
     for name in ("sqlalchemy.engine", "alembic", "aiosqlite", "httpx"):
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
-    logging.getLogger("pydicom").setLevel(logging.ERROR)
+    # A filter, for pydicom sets its level when it is imported, which is later.
+    logging.getLogger("pydicom").addFilter(_is_error)
 
 
 def log_failure(error: Exception, event: str, **words: object) -> None:
     """With its traceback, once: not again by the server, which it is raised to because the answer has begun."""
     log.error(event, exc_info=error, **words)
     error.add_note(_TOLD)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def _is_untold(record: logging.LogRecord) -> bool:

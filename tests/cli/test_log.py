@@ -1,5 +1,6 @@
-"""What goes wrong amid an answer: the operator reads of it once, with the request that it happened to."""
+"""What goes wrong amid an answer is logged once, with the request that it happened to; and all that is logged has one format."""
 
+import json
 import os
 from pathlib import Path
 
@@ -27,3 +28,15 @@ def test_an_answer_that_breaks_off_is_logged_once(tmp_path: Path, log_format: st
     logged = (tmp_path / "log").read_text()
     assert logged.count("request.failed") == 1
     assert logged.count("Traceback (most recent call last)") == 1
+
+
+def test_what_libraries_say_of_odd_files_is_not_logged(tmp_path: Path) -> None:
+    with serving(tmp_path, port=0, log_format="json") as (_, said):
+        get_when_ready(f"{root_of(said)}/studies")
+        odd = make_instance(SpecificCharacterSet="ISO_IR 100", PatientName="M\xfcller", PatientID="1")
+        odd = odd.replace(b"IR 100", b"IR 999").replace(b"\x10\x00\x20\x00LO", b"\x10\x00\x20\x00ZZ")
+        headers = {"Content-Type": "application/dicom"}
+        assert httpx.post(f"{root_of(said)}/studies", content=odd, headers=headers, trust_env=False).status_code == 200
+    logged = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in logged if line["level"] == "warning"] == []
+    assert any(line["event"] == "request" for line in logged)
