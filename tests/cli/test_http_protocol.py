@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from app.asgi_extensions import SEND_FILES
 from app.blobs.files import FileSlice, OpenFile
 from app.cli import http_protocol
+from tests.cli.conftest import NewEventLoop
 from tests.support.sockets import connected, read_answer, serving, until
 
 MIB = 1024 * 1024
@@ -95,9 +95,9 @@ async def application(tmp_path: Path) -> AsyncIterator[Application]:
     os.close(descriptor)
 
 
-@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
-async def port(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[int]:
-    async with serving(application, request.param) as number:
+@pytest.fixture
+async def port(new_event_loop: NewEventLoop, application: Application) -> AsyncIterator[int]:
+    async with serving(application, new_event_loop) as number:
         yield number
 
 

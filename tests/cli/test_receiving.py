@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import uvloop
 
 from app.cli import receiving
 from app.cli.receiving import LARGEST_HEAD
+from tests.cli.conftest import NewEventLoop
 from tests.support.sockets import connected, read_answer, serving, until
 
 MIB = 1024 * 1024
@@ -59,9 +59,9 @@ def application() -> Application:
     return Application()
 
 
-@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
-async def port(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[int]:
-    async with serving(application, request.param, access_log=False, timeout_keep_alive=1) as number:
+@pytest.fixture
+async def port(new_event_loop: NewEventLoop, application: Application) -> AsyncIterator[int]:
+    async with serving(application, new_event_loop, access_log=False, timeout_keep_alive=1) as number:
         yield number
 
 

@@ -15,6 +15,7 @@ import uvloop
 from app.asgi_extensions import AGAIN, Pieces
 from app.blobs.files import FileSlice, OpenFile
 from app.cli import repeated_requests
+from tests.cli.conftest import NewEventLoop
 from tests.support.sockets import connected, read_answer, serving, until
 
 MIB = 1024 * 1024
@@ -79,9 +80,9 @@ def application() -> Application:
     return Application()
 
 
-@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
-async def port(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[int]:
-    async with serving(application, request.param, access_log=False) as number:
+@pytest.fixture
+async def port(new_event_loop: NewEventLoop, application: Application) -> AsyncIterator[int]:
+    async with serving(application, new_event_loop, access_log=False) as number:
         yield number
 
 

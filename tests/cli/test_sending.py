@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from app.asgi_extensions import SEND_FILES
 from app.blobs.files import FileSlice, OpenFile
 from app.cli import receiving
+from tests.cli.conftest import NewEventLoop
 from tests.support.sockets import connected, read_answer, serving, until
 
 MIB = 1024 * 1024
@@ -60,9 +60,9 @@ def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Application:
     return Application(OpenFile(os.open(path, os.O_RDONLY), MIB))
 
 
-@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
-async def port(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[int]:
-    async with serving(application, request.param, access_log=False, timeout_keep_alive=2) as number:
+@pytest.fixture
+async def port(new_event_loop: NewEventLoop, application: Application) -> AsyncIterator[int]:
+    async with serving(application, new_event_loop, access_log=False, timeout_keep_alive=2) as number:
         yield number
 
 

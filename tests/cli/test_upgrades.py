@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import uvloop
 
+from tests.cli.conftest import NewEventLoop
 from tests.support.sockets import connected, read_answer, serving
 
 UPGRADE = b"Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
@@ -38,9 +38,9 @@ def application() -> Application:
     return Application()
 
 
-@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
-async def port(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[int]:
-    async with serving(application, request.param, access_log=False) as number:
+@pytest.fixture
+async def port(new_event_loop: NewEventLoop, application: Application) -> AsyncIterator[int]:
+    async with serving(application, new_event_loop, access_log=False) as number:
         yield number
 
 

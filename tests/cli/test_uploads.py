@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import uvloop
 
 from app.cli import uploads
+from tests.cli.conftest import NewEventLoop
 from tests.support.sockets import connected, read_answer, serving, until
 
 MIB = 1024 * 1024
@@ -58,9 +58,9 @@ def application() -> Application:
     return Application()
 
 
-@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
-async def port(request: pytest.FixtureRequest, application: Application) -> AsyncIterator[int]:
-    async with serving(application, request.param) as number:
+@pytest.fixture
+async def port(new_event_loop: NewEventLoop, application: Application) -> AsyncIterator[int]:
+    async with serving(application, new_event_loop) as number:
         yield number
 
 
